@@ -1,0 +1,1 @@
+"""Backends of isingnpu, one file each; see isingnpu.backend for the protocol."""
