@@ -1,0 +1,212 @@
+"""What a backend is: it turns a request into a plan that holds the spins and sweeps them.
+
+A backend is one module `isingnpu.backends.<name>` (or an entry point of the group
+`isingnpu.backends`) with an attribute `backend`. The core loads it by name and never imports one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+import isingnpu
+from isingnpu.dynamics import Dynamics
+from isingnpu.layout import Layout
+from isingnpu.model import IsingModel
+
+GROUP = "isingnpu.backends"
+BUILT_IN = ("reference", "cpu", "cuda")
+
+Array = NDArray[Any]
+
+# In a checkout `backends/` lies beside the package instead of inside it. The guard on
+# pyproject.toml keeps this inert in site-packages, where a foreign `backends` could lie.
+_root = Path(__file__).resolve().parents[1]
+if (_root / "backends" / "__init__.py").is_file() and (_root / "pyproject.toml").is_file():
+    isingnpu.__path__.append(str(_root))
+
+
+class BackendUnavailable(RuntimeError):
+    """The backend that was asked for cannot run here; `reason` says why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"backend {name!r} is not available: {reason}")
+        self.name, self.reason = name, reason
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Everything that a trajectory is a function of, apart from first spins and betas.
+
+    replicas: global read indices, so that one read can be replayed alone. threads may change
+    the speed, never the result.
+    """
+
+    model: IsingModel
+    dynamics: Dynamics
+    replicas: range
+    seed: int
+    layout: Layout
+    rounds: int = 10
+    threads: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Events counted by a kernel; integers, summed over replicas.
+
+    attempted: spins visited; flips: spins flipped, both of the reads asked for. What the kernel
+    did for them, padding of its vectors included: random_words: 32-bit Philox output words
+    computed; couplings: couplings read; bytes: bytes of spins, fields and couplings that the
+    kernel's loops load and store (from whichever cache or memory holds them).
+    """
+
+    attempted: int = 0
+    flips: int = 0
+    random_words: int = 0
+    couplings: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.attempted + other.attempted,
+            self.flips + other.flips,
+            self.random_words + other.random_words,
+            self.couplings + other.couplings,
+            self.bytes + other.bytes,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a plan saw: integers of the quantized model, offset not included.
+
+    energy, magnetization: (replicas, samples) int64 in quanta and in spins; flips: (replicas,
+    samples) int64 since the sample before, also one of an earlier call; projections: (replicas,
+    samples, k) float64, sum_i w_ki s_i; path: (replicas, sweeps) int64 energy after every sweep,
+    or (replicas, 0).
+    """
+
+    energy: Array
+    magnetization: Array
+    flips: Array
+    projections: Array
+    path: Array
+    counts: Counts
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """All that a plan carries from one sweep to the next, on the host.
+
+    spins: current states; best: best states seen by tracked sweeps, both (replicas, sites) int8;
+    flips: (replicas,) int64 flips since the last sample.
+    """
+
+    spins: Array
+    best: Array
+    flips: Array
+
+    @classmethod
+    def at(cls, spins: Array) -> State:
+        """The state of a run that starts at these spins."""
+        return cls(spins, spins, np.zeros(len(spins), np.int64))
+
+
+class Plan(Protocol):
+    """Spins of all replicas on one device, and the sweep that changes them in place."""
+
+    kernel: str
+
+    def load(self, state: State) -> None:
+        """Continue from this state."""
+
+    def state(self) -> State:
+        """The state now, as copies."""
+
+    def sweep(
+        self,
+        betas: Array,
+        *,
+        first: int,
+        every: int = 0,
+        weights: Array | None = None,
+        track: bool = False,
+    ) -> Measured:
+        """One sweep per entry of betas (sweeps,) or (sweeps, replicas).
+
+        first: number of sweeps done before, which the random numbers depend on. A sample is
+        taken after each sweep whose 1-based number is a multiple of `every` (0: never).
+        weights: (k, sites) for the projections. track: record the energy after every sweep and
+        keep each replica's best state."""
+
+
+class Backend(Protocol):
+    """A named maker of plans."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Why it cannot run here, or None."""
+
+    def plan(self, request: Request) -> Plan:
+        """Allocate and prepare; ValueError if the request cannot be met."""
+
+
+def backend_names() -> tuple[str, ...]:
+    """Built-in backends that exist here, then installed plug-ins."""
+    built_in = [name for name in BUILT_IN if _exists(name)]
+    plugins = [point.name for point in importlib.metadata.entry_points(group=GROUP)]
+    return tuple(dict.fromkeys(built_in + plugins))
+
+
+def find_backend(name: str) -> Backend:
+    """The backend of that name, available or not; ValueError if there is none."""
+    if name in BUILT_IN and _exists(name):
+        return cast(Backend, importlib.import_module(f"isingnpu.backends.{name}").backend)
+    for point in importlib.metadata.entry_points(group=GROUP):
+        if point.name == name:
+            return cast(Backend, point.load().backend)
+    if name in BUILT_IN:
+        raise BackendUnavailable(name, f"this version has no {name} backend")
+    allowed = ", ".join(("auto", *backend_names()))
+    raise ValueError(f"unknown backend {name!r}, allowed are {allowed}")
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name, ready to plan. "auto" takes cuda if it can run, else cpu.
+
+    Raises ValueError for an unknown name and BackendUnavailable with the reason otherwise."""
+    if name == "auto":
+        for candidate in ("cuda", "cpu"):
+            if candidate in backend_names() and find_backend(candidate).unavailable() is None:
+                return find_backend(candidate)
+    chosen = find_backend(name)
+    reason = chosen.unavailable()
+    if reason is not None:
+        raise BackendUnavailable(name, reason)
+    return chosen
+
+
+def _exists(name: str) -> bool:
+    return importlib.util.find_spec(f"isingnpu.backends.{name}") is not None
+
+
+def threshold_rows(betas: Array, replicas: int) -> tuple[Array, Array]:
+    """Distinct betas (k,) and the row of each sweep and replica: (sweeps, 1 or replicas) int32."""
+    betas = np.asarray(betas, np.float64)
+    if betas.ndim == 1:
+        betas = betas[:, None]
+    if betas.ndim != 2 or betas.shape[1] not in (1, replicas):
+        raise ValueError(
+            f"betas must have shape (sweeps,) or (sweeps, {replicas}), got {betas.shape}"
+        )
+    distinct, rows = np.unique(betas, return_inverse=True)
+    return distinct, rows.reshape(betas.shape).astype(np.int32)
