@@ -1,0 +1,253 @@
+"""`anneal` follows a schedule to low energy, `sample` stays at one temperature.
+
+`resume` continues either. All three check their arguments here and run in isingnpu.loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from isingnpu import observables, rng
+from isingnpu.backend import State, get_backend
+from isingnpu.dynamics import HEAT_BATH, METROPOLIS, Dynamics, get_dynamics
+from isingnpu.layout import MAX_READS, choose_layout
+from isingnpu.ledger import Ledger
+from isingnpu.loop import Limits, continue_run
+from isingnpu.model import IsingModel
+from isingnpu.run import Run, Settings
+from isingnpu.schedule import Schedule, as_schedule, constant
+
+Array = NDArray[Any]
+
+
+def anneal(
+    model: IsingModel,
+    schedule: Schedule | str | ArrayLike | None = None,
+    *,
+    sweeps: int = 1000,
+    replicas: int = 1,
+    first_replica: int = 0,
+    dynamics: str | Dynamics | None = None,
+    backend: str = "auto",
+    seed: int | np.random.SeedSequence | np.random.Generator | None = None,
+    initial: ArrayLike | None = None,
+    observe: str | Iterable[str] = (),
+    every: int = 1,
+    time_limit: float | None = None,
+    target: float | None = None,
+    layout: str | None = None,
+    order: ArrayLike | None = None,
+    rounds: int = 10,
+    threads: int | None = None,
+    interrupt: Callable[[], bool] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
+    progress: bool = False,
+) -> Run:
+    """Anneal `replicas` independent reads; the best state of each read is kept.
+
+    schedule: a Schedule, a shape ("linear-T", "linear", "geometric") with the default range, an
+    array of betas (sweeps,) or (sweeps, replicas), or None for the default; `sweeps` counts only
+    for a default. first_replica: read k of a larger request is `first_replica=k, replicas=1`
+    with that request's seed and `layout`. dynamics: default Metropolis, but heat bath if no site
+    has more than two neighbours. initial: first spins (sites,) or (replicas, sites).
+    observe, every: see isingnpu.observables; a sample after every `every`-th sweep.
+    time_limit (s), target (energy; stops after the first sweep at which a read has reached it),
+    interrupt (called between chunks) and Ctrl-C end the run early with what it has.
+    checkpoint: file that is rewritten every `checkpoint_every` seconds and at the end, and that
+    `resume` continues. Raises ValueError for what is not allowed, BackendUnavailable.
+    """
+    plan = as_schedule(schedule, model, sweeps)
+    run = _begin(
+        model, plan, "anneal",
+        replicas=replicas, first_replica=first_replica,
+        dynamics=dynamics or _annealing_rule(model), backend=backend, seed=seed, initial=initial,
+        observe=observe, every=every, burn_in=0, layout=layout, order=order, rounds=rounds,
+        threads=threads,
+    )  # fmt: skip
+    limits = Limits(time_limit, target, interrupt, checkpoint, checkpoint_every, progress)
+    return continue_run(run, limits)
+
+
+def _annealing_rule(model: IsingModel) -> Dynamics:
+    """Metropolis ends lower on every graph measured except chains and rings: there it carries all
+    domain walls along in step, as every dE = 0 flip is accepted, and they never meet."""
+    degree = np.diff(model.csr.indptr).max(initial=0)
+    return HEAT_BATH if degree <= 2 else METROPOLIS
+
+
+def sample(
+    model: IsingModel,
+    beta: float,
+    *,
+    sweeps: int = 1000,
+    burn_in: int = 0,
+    replicas: int = 1,
+    first_replica: int = 0,
+    dynamics: str | Dynamics = "heat-bath",
+    backend: str = "auto",
+    seed: int | np.random.SeedSequence | np.random.Generator | None = None,
+    initial: ArrayLike | None = None,
+    observe: str | Iterable[str] = ("energy", "magnetization"),
+    every: int = 1,
+    time_limit: float | None = None,
+    layout: str | None = None,
+    order: ArrayLike | None = None,
+    rounds: int = 10,
+    threads: int | None = None,
+    interrupt: Callable[[], bool] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
+    progress: bool = False,
+) -> Run:
+    """Sample exp(-beta E) with `replicas` independent chains: burn_in sweeps, then `sweeps` more
+    with a sample after every `every`-th. Arguments as in `anneal`.
+
+    The default is heat bath: sequential Metropolis flips each free spin (dE = 0) at every visit,
+    which is not ergodic for it. Run.spins are the last states."""
+    burn_in = _whole("burn_in", burn_in, 0)
+    plan = constant(beta, constant(beta, sweeps).sweeps + burn_in)
+    run = _begin(
+        model, plan, "sample",
+        replicas=replicas, first_replica=first_replica, dynamics=dynamics, backend=backend,
+        seed=seed, initial=initial, observe=observe, every=every, burn_in=burn_in,
+        layout=layout, order=order, rounds=rounds, threads=threads,
+    )  # fmt: skip
+    limits = Limits(time_limit, None, interrupt, checkpoint, checkpoint_every, progress)
+    return continue_run(run, limits)
+
+
+def resume(
+    run: Run | str | os.PathLike[str],
+    *,
+    sweeps: int = 0,
+    backend: str | None = None,
+    threads: int | None = None,
+    time_limit: float | None = None,
+    target: float | None = None,
+    interrupt: Callable[[], bool] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
+    progress: bool = False,
+) -> Run:
+    """Continue a run, or a saved one, to the end of its schedule: the same bits as not stopping.
+
+    sweeps: that many more at the last beta, beyond the schedule. backend, threads: may differ
+    from before; the result does not."""
+    if not isinstance(run, Run):
+        run = Run.load(run)
+    sweeps = _whole("sweeps", sweeps, 0)
+    if threads is not None:
+        threads = _whole("threads", threads, 1)
+    if sweeps:
+        longer = np.repeat(run.betas[-1:], sweeps, axis=0)
+        run = replace(run, betas=np.concatenate([run.betas, longer]))
+    s = run.settings
+    chosen = replace(s, backend=backend or s.backend, threads=threads or s.threads)
+    run = replace(run, settings=replace(chosen, backend=get_backend(chosen.backend).name))
+    limits = Limits(time_limit, target, interrupt, checkpoint, checkpoint_every, progress)
+    return continue_run(run, limits)
+
+
+def _begin(
+    model: IsingModel,
+    schedule: Schedule,
+    method: str,
+    *,
+    replicas: int,
+    first_replica: int,
+    dynamics: str | Dynamics,
+    backend: str,
+    seed: int | np.random.SeedSequence | np.random.Generator | None,
+    initial: ArrayLike | None,
+    observe: str | Iterable[str],
+    every: int,
+    burn_in: int,
+    layout: str | None,
+    order: ArrayLike | None,
+    rounds: int,
+    threads: int | None,
+) -> Run:
+    """A run of no sweeps yet; every argument checked."""
+    replicas, every = _whole("replicas", replicas, 1), _whole("every", every, 1)
+    first_replica = _whole("first_replica", first_replica, 0)
+    threads = None if threads is None else _whole("threads", threads, 1)
+    if rounds not in rng.ROUNDS:
+        raise ValueError(f"rounds must be one of {rng.ROUNDS}, got {rounds}")
+    if schedule.betas.ndim == 2 and schedule.betas.shape[1] != replicas:
+        raise ValueError(
+            f"betas must have shape (sweeps,) or (sweeps, {replicas}), got {schedule.betas.shape}"
+        )
+    if schedule.sweeps >= 1 << 31:
+        raise ValueError(f"at most 2^31 - 1 sweeps per run, got {schedule.sweeps}")
+    names = observables.check_names(observe, model, replicas)
+    key = rng.as_seed(seed)
+    chosen = choose_layout(model, replicas, layout, order)
+    if first_replica + replicas > MAX_READS[chosen.name]:
+        raise ValueError(
+            f"first_replica + replicas must be at most {MAX_READS[chosen.name]} in layout "
+            f"{chosen.name!r}, got {first_replica + replicas}"
+        )
+    settings = Settings(
+        method=method,
+        dynamics=get_dynamics(dynamics).name,
+        seed=key,
+        replicas=replicas,
+        first_replica=first_replica,
+        layout=chosen.version,
+        rounds=int(rounds),
+        backend=get_backend(backend).name,
+        threads=threads or len(os.sched_getaffinity(0)),
+        track=method == "anneal",
+        every=every if names else 0,
+        burn_in=burn_in,
+        observe=names,
+        order=None if order is None else tuple(np.asarray(order).tolist()),
+    )
+    spins = _first_spins(model, settings, initial)
+    zero = np.zeros(replicas)
+    return Run(
+        model=model,
+        settings=settings,
+        schedule=schedule.name,
+        betas=schedule.betas,
+        sweeps_done=0,
+        state=State.at(spins),
+        series={},
+        work=zero,
+        heat=zero,
+        ledger=Ledger(),
+        stopped="not started",
+        provenance={},
+    )
+
+
+def _whole(name: str, value: object, least: int) -> int:
+    """`value` as an int, or ValueError naming it."""
+    try:
+        number = int(value)  # type: ignore[call-overload]
+        whole = number == value and not isinstance(value, bool)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole or number < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value}")
+    return int(number)
+
+
+def _first_spins(model: IsingModel, settings: Settings, initial: ArrayLike | None) -> Array:
+    reads = range(settings.first_replica, settings.first_replica + settings.replicas)
+    if initial is None:
+        return rng.initial_spins(reads, model.n, settings.seed)
+    spins = model.check_spins(initial)
+    if spins.ndim > 2 or (spins.ndim == 2 and len(spins) not in (1, settings.replicas)):
+        raise ValueError(
+            f"initial must have shape ({model.n},) or ({settings.replicas}, {model.n}), "
+            f"got {spins.shape}"
+        )
+    return np.broadcast_to(spins, (settings.replicas, model.n)).copy()
