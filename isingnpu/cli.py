@@ -1,0 +1,243 @@
+"""The command line: parse, call one library function, print a table or JSON.
+
+Exit codes: 0 success, 1 a check or target failed, 2 bad input. Library modules are imported
+inside the commands, so that `isingnpu --help` loads none of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isingnpu._version import __version__
+
+if TYPE_CHECKING:
+    from isingnpu.model import IsingModel
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    arguments = parser().parse_args(argv)
+    command: Command = arguments.command
+    try:
+        return command(arguments)
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        if arguments.debug:
+            raise
+        print(f"isingnpu: error: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("isingnpu: interrupted", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="isingnpu",
+        description="A simulated Ising NPU: annealing, critical points, energy ledgers.",
+        epilog="Start with: isingnpu report",
+    )
+    top.add_argument("--version", action="version", version=f"isingnpu {__version__}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _report_options(_add(commands, "report", _report, "all studies in one page, tables and PNG"))
+    _anneal_options(_add(commands, "anneal", _anneal, "find low-energy states of a model"))
+    _critical_options(_add(commands, "critical", _critical, "find beta_c with an error bar"))
+    _bench_options(_add(commands, "bench", _bench, "measure throughput and time to target"))
+    _add(commands, "info", _info, "version, backends, sensors")
+    return top
+
+
+def _add(commands: Any, name: str, command: Command, text: str) -> argparse.ArgumentParser:
+    sub: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    sub.set_defaults(command=command)
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+    sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return sub
+
+
+def _common(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--seed", type=int, help="64-bit seed (default: drawn and recorded)")
+    sub.add_argument("--backend", default="auto", help="auto, cpu, reference, ... (see info)")
+    sub.add_argument("--threads", type=int, help="CPU threads (default: all)")
+    sub.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def _report_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--out", type=Path, default=Path("isingnpu-report"), help="folder to write")
+    sub.add_argument("--seconds", type=float, default=45.0, help="budget of the studies")
+    _common(sub)
+
+
+def _anneal_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("file", nargs="?", type=Path, help="model file (rudy, coo, qubo, bqm, npz)")
+    sub.add_argument("--format", help="file format, if the name does not tell")
+    sub.add_argument("--family", help="named family instead of a file")
+    sub.add_argument("--size", type=int, default=16, help="size of the family (default 16)")
+    sub.add_argument("--instance", type=int, default=0, help="instance number of the family")
+    sub.add_argument("--method", choices=["anneal"], default="anneal")
+    sub.add_argument("--reads", type=int, default=64, help="independent reads (default 64)")
+    sub.add_argument("--sweeps", type=int, default=1000, help="sweeps per read (default 1000)")
+    sub.add_argument("--schedule", default="linear-T", help="linear-T, linear or geometric")
+    sub.add_argument("--beta-start", type=float, help="first inverse temperature")
+    sub.add_argument("--beta-end", type=float, help="last inverse temperature; no final quench")
+    sub.add_argument("--dynamics", help="metropolis or heat-bath (default: by the model)")
+    sub.add_argument("--time-limit", type=float, help="stop after this many seconds")
+    sub.add_argument("--target", type=float, help="energy to reach; exit code 1 if it is not")
+    sub.add_argument("--stop-at-target", action="store_true", help="stop when a read is there")
+    sub.add_argument("--save", type=Path, help="save the run as NAME.npz and NAME.json")
+    sub.add_argument("--checkpoint", type=Path, help="file to resume from if it exists")
+    _common(sub)
+
+
+def _critical_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--lattice", default="square", help="family with a transition (square, cubic)"
+    )
+    sub.add_argument("--sizes", type=int, nargs="+", default=[8, 16, 32], help="linear extents")
+    sub.add_argument("--seconds", type=float, default=20.0, help="time budget (default 20)")
+    sub.add_argument("--plot", type=Path, help="write the crossing figure as PNG")
+    _common(sub)
+
+
+def _bench_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("suite", nargs="*", help="kernels, tts (default: both)")
+    sub.add_argument("--quick", action="store_true", help="tiny sizes, under 20 s")
+    sub.add_argument("--repeats", type=int, default=5, help="timed repetitions (default 5)")
+    sub.add_argument("--out", type=Path, help="append the records to this JSON-lines file")
+    sub.add_argument("--data", type=Path, help="folder with gset/ for the G-set cases")
+    _common(sub)
+
+
+def _anneal(a: argparse.Namespace) -> int:
+    from isingnpu import annealing, results
+    from isingnpu.run import Run
+
+    model, source = _model(a)
+    limit = a.target if a.stop_at_target else None
+    if a.stop_at_target and a.target is None:
+        raise ValueError("--stop-at-target needs --target")
+    options = {
+        "threads": a.threads,
+        "time_limit": a.time_limit,
+        "target": limit,
+        "progress": _shows_progress(a),
+        "checkpoint": a.checkpoint,
+    }
+    if a.checkpoint is not None and a.checkpoint.with_suffix(".npz").exists():
+        run = Run.load(a.checkpoint)
+        if run.model.fingerprint != model.fingerprint:
+            raise ValueError(f"{a.checkpoint} belongs to another model than {source}")
+        run = annealing.resume(run, **options)
+    else:
+        run = results.anneal_warm(
+            model,
+            schedule=(a.schedule, a.sweeps, a.beta_start, a.beta_end),
+            replicas=a.reads,
+            dynamics=a.dynamics,
+            backend=a.backend,
+            seed=a.seed,
+            **options,
+        )
+    if a.save is not None:
+        run.save(a.save)
+    result = results.anneal_result(run, source, a.target)
+    _print(a, result, results.anneal_text)
+    return 0 if a.target is None or result["reached"] else 1
+
+
+def _critical(a: argparse.Namespace) -> int:
+    from isingnpu import criticality, results
+
+    if a.plot is not None:
+        results.require_plots()
+    with results.status_line(_shows_progress(a)) as show:
+        point = criticality.find_beta_c(
+            a.lattice,
+            a.sizes,
+            seconds=a.seconds,
+            seed=a.seed,
+            backend=a.backend,
+            threads=a.threads,
+            progress=show,
+        )
+    if a.plot is not None:
+        results.save_crossings(point, a.plot)
+    _print(a, results.critical_result(point), results.critical_text)
+    return 0
+
+
+def _report(a: argparse.Namespace) -> int:
+    from isingnpu import report, results
+
+    with results.status_line(_shows_progress(a)) as show:
+        made = report.write_report(
+            a.out,
+            seconds=a.seconds,
+            seed=a.seed,
+            backend=a.backend,
+            threads=a.threads,
+            progress=show,
+        )
+    _print(a, made, report.text)
+    return 0
+
+
+def _bench(a: argparse.Namespace) -> int:
+    from isingnpu import bench, results
+
+    with results.status_line(_shows_progress(a)) as show:
+        records = bench.run_suite(
+            a.suite or list(bench.SUITES),
+            quick=a.quick,
+            backend="cpu" if a.backend == "auto" else a.backend,
+            threads=a.threads or 1,
+            repeats=a.repeats,
+            seed=1 if a.seed is None else a.seed,
+            progress=show,
+            data=a.data,
+        )
+    if a.out is not None:
+        bench.append_jsonl(a.out, records)
+    result = {"records": [record.to_json() for record in records]}
+    _print(a, result, lambda _: bench.table(records))
+    return 0
+
+
+def _info(a: argparse.Namespace) -> int:
+    from isingnpu import results
+
+    _print(a, results.info(), results.info_text)
+    return 0
+
+
+def _model(a: argparse.Namespace) -> tuple[IsingModel, str]:
+    """The model that was asked for and where it comes from."""
+    from isingnpu import families, formats
+
+    if (a.file is None) == (a.family is None):
+        raise ValueError("name a model file, or --family NAME, not both")
+    if a.file is not None:
+        return formats.read(a.file, a.format), str(a.file)
+    model = families.build(a.family, a.size, a.instance)
+    return model, f"{a.family} size {a.size} instance {a.instance}"
+
+
+def _shows_progress(a: argparse.Namespace) -> bool:
+    return not a.quiet and sys.stderr.isatty()
+
+
+def _print(a: argparse.Namespace, result: dict[str, Any], text: Callable[[Any], str]) -> None:
+    print(json.dumps(result, indent=1, allow_nan=False) if a.json else text(result))
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,214 @@
+"""Results as people and programs read them: JSON objects with stable keys, and short texts."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isingnpu._version import __version__
+from isingnpu.annealing import anneal
+from isingnpu.backend import BUILT_IN, BackendUnavailable, backend_names, find_backend
+from isingnpu.ledger import sensors
+from isingnpu.model import IsingModel
+from isingnpu.run import Run, commit
+from isingnpu.schedule import default_schedule
+from isingnpu.statistics import time_to_target
+
+if TYPE_CHECKING:
+    from isingnpu.criticality import CriticalPoint
+
+
+def anneal_warm(
+    model: IsingModel,
+    *,
+    schedule: tuple[str, int, float | None, float | None],
+    **options: Any,
+) -> Run:
+    """`anneal` after one sweep of the same kernel, so that compiling is not timed.
+
+    schedule: (shape, sweeps, first beta or None, last beta or None)."""
+    shape, sweeps, start, end = schedule
+    plan = default_schedule(model, sweeps, beta_start=start, beta_end=end, shape=shape)
+    once = {k: v for k, v in options.items() if k not in ("progress", "checkpoint", "time_limit")}
+    anneal(model, plan.betas[:1], **once)
+    return anneal(model, plan, **options)
+
+
+def anneal_result(run: Run, source: str, target: float | None = None) -> dict[str, Any]:
+    """JSON of an annealing run. Without a target the best energy found stands in for it, which
+    flatters the time to target; `target.source` says so.
+
+    Time to target is CPU time: reads of one run are independent trials of cpu_s / reads each."""
+    model, energies = run.model, run.energies
+    spins, best = run.best
+    goal = float(energies.min()) if target is None else target
+    tolerance = 1e-9 * max(1.0, abs(goal))
+    hits = int((energies <= goal + tolerance).sum())
+    tts = None
+    if run.stopped == "finished":
+        tts = time_to_target(hits, len(energies), run.ledger.cpu_s / len(energies))
+    return {
+        "model": {"n": model.n, "edges": model.n_edges, "source": source},
+        "best": {"energy": best, "cut": _cut(run, spins)},
+        "reached": hits > 0,
+        "target": {
+            "energy": goal,
+            "source": "best found in this run" if target is None else "given",
+            "reads": hits,
+        },
+        "time_to_target": None if tts is None else tts.to_json(),
+        "energies": energies.tolist(),
+        "schedule": {
+            "name": run.schedule,
+            "sweeps": len(run.betas),
+            "sweeps_done": run.sweeps_done,
+            "beta_first": float(np.ravel(run.betas[0])[0]),
+            "beta_last": float(np.ravel(run.betas[-1])[0]),
+        },
+        "stopped": run.stopped,
+        "ledger": run.ledger.to_json(),
+        "provenance": run.provenance,
+    }
+
+
+def _cut(run: Run, spins: Any) -> float | None:
+    """Cut of the best state; None for a model with fields, which is no max-cut problem."""
+    return None if run.model.fields.any() else float(run.model.cut_value(spins))
+
+
+def anneal_text(result: dict[str, Any]) -> str:
+    """A few lines for the terminal."""
+    model, best, ledger = result["model"], result["best"], result["ledger"]
+    energies = np.array(result["energies"])
+    tts = result["time_to_target"]
+    lines = [
+        f"model    {model['source']}: {model['n']} spins, {model['edges']} couplings",
+        f"best     energy {best['energy']:.10g}"
+        + ("" if best["cut"] is None else f", cut {best['cut']:.10g}"),
+        f"reads    {energies.size}: mean {energies.mean():.6g}, worst {energies.max():.6g}",
+        f"target   {result['target']['energy']:.10g} ({result['target']['source']}), "
+        f"{result['target']['reads']} reads there",
+    ]
+    if tts is not None:
+        lines.append(f"TTS99    {tts['value']:.3g} +- {tts['error']:.1g} s of CPU time")
+    lines += [
+        f"sweeps   {result['schedule']['sweeps_done']} of {result['schedule']['sweeps']} "
+        f"({result['schedule']['name']}), {result['stopped']}",
+        f"ledger   {ledger['attempted_updates']:.4g} updates, {ledger['flips']:.4g} flips, "
+        f"{ledger['couplings_read']:.4g} couplings read, {ledger['cpu_s']:.3g} s CPU",
+        f"energy   {measured_text(ledger)}",
+        f"seed     {result['provenance']['seed']} (layout {result['provenance']['layout']}, "
+        f"backend {result['provenance']['backend']}, kernel {result['provenance']['kernel']})",
+    ]
+    return "\n".join(lines)
+
+
+def measured_text(ledger: dict[str, Any]) -> str:
+    """Measured joules in words; a sensor that is missing is `not measured`."""
+    measured = ledger["measured_joules"]
+    if isinstance(measured, str):
+        return measured
+    known = [f"{v:.4g} J ({k})" for k, v in measured.items() if not isinstance(v, str)]
+    return ", ".join(known) or "not measured (no sensor)"
+
+
+def critical_result(point: CriticalPoint) -> dict[str, Any]:
+    """JSON of a critical point."""
+    made: dict[str, Any] = point.to_json()
+    return made
+
+
+def critical_text(result: dict[str, Any]) -> str:
+    """A few lines for the terminal."""
+    from isingnpu.statistics import Estimate
+
+    beta = result["beta_c"]
+    value = Estimate(beta["value"], beta["error"])
+    lines = [
+        f"lattice  {result['lattice']}, sizes {' '.join(map(str, result['sizes']))}",
+        f"beta_c   {value}",
+    ]
+    exact = result["exact"]
+    if exact is not None:
+        known = "exact" if not exact.get("error") else "known"
+        lines.append(f"{known:8} {exact['value']:.7f}, {result['sigmas']:+.2f} sigma away")
+    fit = result["fit"]
+    lines.append(f"fit      chi2 = {fit['chi2']:.2f} for {fit['dof']} dof, p = {fit['p']:.2g}")
+    return "\n".join(lines)
+
+
+def info() -> dict[str, Any]:
+    """Version, commit, place, backends and sensors with the reason each missing one gives."""
+    backends: dict[str, Any] = {}
+    for name in dict.fromkeys((*BUILT_IN, *backend_names())):
+        try:
+            reason = find_backend(name).unavailable()
+        except BackendUnavailable as error:
+            reason = error.reason
+        backends[name] = {"available": reason is None, "reason": reason}
+    return {
+        "version": __version__,
+        "commit": commit(),
+        "path": str(Path(__file__).resolve().parent),
+        "python": platform.python_version(),
+        "backends": backends,
+        "sensors": {
+            name: {"available": reason is None, "reason": reason}
+            for name, reason in sensors().items()
+        },
+    }
+
+
+def info_text(result: dict[str, Any]) -> str:
+    """Info as a table."""
+    lines = [
+        f"isingnpu {result['version']} ({result['commit'] or 'no commit'}), "
+        f"Python {result['python']}",
+        f"at {result['path']}",
+    ]
+    for kind in ("backends", "sensors"):
+        lines.append(f"{kind}:")
+        for name, state in result[kind].items():
+            lines.append(f"  {name:10} {'available' if state['available'] else state['reason']}")
+    return "\n".join(lines)
+
+
+def require_plots() -> None:
+    """ValueError with the command that installs matplotlib, if it is missing."""
+    try:
+        import matplotlib  # noqa: F401 (presence is the question)
+    except ImportError:
+        raise ValueError(
+            "figures need matplotlib: pip install 'isingnpu[plot]', or leave out --plot"
+        ) from None
+
+
+def save_crossings(point: CriticalPoint, path: Path) -> None:
+    """Both crossings side by side as a PNG."""
+    from isingnpu import plot
+
+    fig, axes = plot.figure(2)
+    for ax, quantity in zip(axes, ("xi", "binder"), strict=True):
+        plot.plot_crossing(point, ax, quantity)
+    fig.savefig(path, format="png")
+
+
+@contextmanager
+def status_line(shown: bool) -> Iterator[Callable[[object], None]]:
+    """A function that shows its argument on one line of standard error, erased at the end."""
+
+    def show(status: object) -> None:
+        if shown:
+            print(f"\r\033[K{status}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield show
+    finally:
+        if shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
