@@ -652,8 +652,7 @@ def test_pulls_of_twenty_seeds_are_standard_normal(family, sizes, sweeps):
 
 @pytest.mark.slow
 @pytest.mark.statistical(alpha=2e-5)
-@pytest.mark.parametrize("family", ["triangular", "honeycomb", "kagome"])
-def test_beta_c_of_other_plane_lattices_is_the_exact_one(family):
-    point = find_beta_c(family, (8, 16, 32), sweeps=(2000, 4000, 4000), seed=1)
+def test_beta_c_of_the_triangular_lattice_is_the_exact_one():
+    point = find_beta_c("triangular", (8, 16, 32), sweeps=(2000, 4000, 4000), seed=1)
     assert abs(point.sigmas) < 4.5
     assert point.beta_c.error < 2e-3
