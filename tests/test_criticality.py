@@ -16,6 +16,7 @@ from scipy import stats
 from isingnpu import IsingModel, ShortChain, exact, lattice
 from isingnpu.criticality import (
     BadFit,
+    Curve,
     NoCrossing,
     NoTransition,
     OutOfRange,
@@ -424,6 +425,29 @@ def test_production_moves_to_the_beta_c_of_its_first_round():
     accept(chains, surveys, ISING[2], draw.clock)
 
 
+def test_rounds_add_up_to_the_sweeps_asked_for(monkeypatch):
+    monkeypatch.setattr(production, "ROUND_UPDATES", 1 << 20)
+    (surveys, beta), draw = surveyed()
+    rounds: list[int] = []
+    chains = produce(
+        surveys, beta, ISING[2], draw, (60, 90, 120), lambda now: rounds.append(now[2].sweeps)
+    )
+    assert len(rounds) > 2
+    assert [long.sweeps for long in chains] == [60, 90, 120]
+    for long, made in zip(chains, surveys, strict=True):
+        burn_in = long.run.settings.burn_in
+        samples = (burn_in + long.sweeps) // made.every - burn_in // made.every
+        assert long.histogram.sums[0].sum() == 256 * samples
+
+
+def test_an_error_as_wide_as_the_linear_range_is_refused():
+    (surveys, beta), draw = surveyed()
+    chains = produce(surveys, beta, ISING[2], draw, (120, 120, 120), lambda _: None)
+    with pytest.raises(SmallBudget) as caught:
+        accept(chains, surveys, ISING[2], draw.clock)
+    assert caught.value.needed > caught.value.seconds
+
+
 def test_ratios_that_do_not_cross_in_one_point_are_refused():
     histograms = [histogram.occupied for histogram in sampled(K_C)[0]]
     sums = histograms[1].sums.copy()
@@ -500,6 +524,12 @@ def test_json_has_the_stable_keys_and_no_nan():
     assert made["lattice"] == "square"
     assert made["sizes"] == [4, 6, 8]
     assert made["seed"] == made["provenance"]["seed"] == 4
+
+
+def test_undefined_points_of_a_curve_are_null_in_json():
+    one = np.array([1.0, np.nan])
+    made = json.loads(json.dumps(Curve(8, one, one, one, one, one).to_json(), allow_nan=False))
+    assert made["xi"] == [1.0, None]
 
 
 def test_curves_and_crossings_meet_near_beta_c():

@@ -15,7 +15,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.criticality.chains import MAX_DIFFERENCE, Sampler, start_difference, updates
+from isingnpu.criticality.chains import (
+    MAX_DIFFERENCE,
+    REPLICAS,
+    Sampler,
+    start_difference,
+    updates,
+)
 from isingnpu.criticality.estimators import Box, Histogram, length_response
 from isingnpu.criticality.fit import Fit, Universality, fit_crossing
 from isingnpu.criticality.refusals import NoCrossing, OutOfRange
@@ -51,7 +57,9 @@ class Survey:
 def search(
     models: Sequence[IsingModel], boxes: Sequence[Box], sampler: Sampler, nu: float
 ) -> float:
-    """The beta at which xi/L of two sizes crosses, to about 0.1 / L^(1/nu). Raises NoCrossing."""
+    """The beta at which xi/L of two sizes crosses, to about 0.1 / L^(1/nu). Raises NoCrossing.
+
+    All chains start cold: above beta_c hot ones stay in stripes for longer than a search takes."""
     bound = 1 / float(models[0].csr.sum(axis=1).max())  # mean field is below beta_c
     low, high = bound, SEARCH_STEP * bound
     while _gap(models, boxes, sampler, high).significance < 3:
@@ -92,13 +100,20 @@ def _gap(
         sweeps = max(MIN_SWEEPS, box.size**2 // 2)
         sampler.clock.afford(updates(model, 3 * sweeps // 2), PILOT_SHARE)
         every = sweeps // MIN_SWEEPS
-        run = sampler.begin(model, beta, burn_in=sweeps // 2, sweeps=sweeps, every=every)
-        points.append(ratios(Histogram.of(box, beta, run.series).occupied, beta))
+        cold = np.ones((REPLICAS, model.n), np.int8)
+        run = sampler.begin(
+            model, beta, burn_in=sweeps // 2, sweeps=sweeps, every=every, initial=cold
+        )
+        histogram = Histogram.of(box, beta, run.series).occupied
+        if histogram.energy_deviation == 0:
+            return _Gap(-1.0, 0.0, 1.0)  # frozen
+        with np.errstate(invalid="ignore"):  # xi is infinite where no chain left its order
+            points.append(ratios(histogram, beta))
     small, large = points
     value = float(large.values[0] - small.values[0])
     error = math.sqrt(small.covariance[0, 0] + large.covariance[0, 0])
     if not (math.isfinite(value) and error > 0):
-        return _Gap(-1.0, 0.0, 1.0)  # xi is not defined: far from order
+        return _Gap(-1.0, 0.0, 1.0)  # xi is not defined
     return _Gap(value, float(large.slopes[0] - small.slopes[0]), error)
 
 

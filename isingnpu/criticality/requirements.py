@@ -80,12 +80,9 @@ def check_order(model: IsingModel, name: str) -> None:
             "antiferromagnets on bipartite lattices: flip one sublattice; spin glasses need "
             "another method",
         )
-    geometry = model.geometry
-    if geometry is None:
-        return
-    known = geometry.beta_c.value if geometry.beta_c else 0.0
-    if (len(geometry.shape) == 1 and geometry.vectors is not None) or math.isinf(known):
-        raise NoTransition(name, "one dimension has no order at T > 0", "take two or more")
+    known = model.geometry.beta_c if model.geometry else None
+    if known is not None and math.isinf(known.value):
+        raise NoTransition(name, f"beta_c is infinite ({known.source})", "take more dimensions")
 
 
 def check_lattice(model: IsingModel, name: str) -> None:
