@@ -99,7 +99,7 @@ class ReferencePlan:
             assert layout.colour is not None
             assert layout.row is not None
             assert layout.column is not None
-            clock = 2 * sweep + int(layout.colour[site])
+            clock = layout.colours * sweep + int(layout.colour[site])
             place = layout.row[site : site + 1], layout.column[site : site + 1], layout.words
             drawn = [
                 rng.lattice_integers(replica, *place, clock, request.seed, request.rounds)[0]

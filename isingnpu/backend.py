@@ -45,8 +45,8 @@ class BackendUnavailable(RuntimeError):
 class Request:
     """Everything that a trajectory is a function of, apart from first spins and betas.
 
-    replicas: global read indices, so that one read can be replayed alone. threads may change
-    the speed, never the result.
+    replicas: global read indices, so that one read can be replayed alone. threads and kernel
+    (None: the backend chooses) may change the speed, never the result.
     """
 
     model: IsingModel
@@ -56,6 +56,7 @@ class Request:
     layout: Layout
     rounds: int = 10
     threads: int = 1
+    kernel: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

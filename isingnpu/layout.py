@@ -33,9 +33,9 @@ LATTICE_READS = 16
 class Layout:
     """A layout bound to a model: its name and the order in which a sweep visits the sites.
 
-    order: (n,) site indices. Layout `lattice` also has row, column (n,) and words: the site's
-    global row, its compact column and the number of 64-bit words per row and colour; its order
-    is colour 0, then colour 1, each by row, word and bit.
+    order: (n,) site indices. Layout `lattice` also has colour, row, column (n,), words and
+    colours: the site's colour, its global row and compact column, the number of 64-bit words per
+    row and colour, and of colours; its order is colour by colour, each by row, word and bit.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Layout:
     row: Array | None = None
     column: Array | None = None
     words: int = 0
+    colours: int = 2
 
     @property
     def version(self) -> str:

@@ -44,11 +44,11 @@ class QuickReference(ReferencePlan):
             integers = rng.lane_integers if layout.name == "lane" else rng.plane_integers
             return integers(np.array(replicas), np.arange(n), sweep, *key)
         drawn = np.empty((len(replicas), n), np.uint64)
-        for colour in (0, 1):
+        for colour in range(layout.colours):
             sites = np.flatnonzero(layout.colour == colour)
             place = layout.row[sites], layout.column[sites], layout.words
             for k, replica in enumerate(replicas):
-                clock = 2 * sweep + colour
+                clock = layout.colours * sweep + colour
                 drawn[k, sites] = rng.lattice_integers(replica, *place, clock, *key)
         return drawn
 

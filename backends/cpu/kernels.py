@@ -503,14 +503,14 @@ def _flip_dense(field, twice, s):
 
 @njit(cache=True, nogil=True)
 def sweep_sites(
-    spins, field, graph, dense, tiles, limits, rows, rule, draw, replica, best, energy, since,
-    every, weights, track, samples, path, counts,
+    spins, field, graph, dense, tiles, colours, limits, rows, rule, draw, replica, best, energy,
+    since, every, weights, track, samples, path, counts,
 ):  # fmt: skip
     """Sweep one replica len(rows) times.
 
     spins (sites,) int8; field (sites,) integer, kept equal to J s + h; dense: (sites, sites) of
-    2 J, or (0, 0) to use the graph; tiles (tiles + 1, 4): start in the order, word, row,
-    colour; rows (sweeps,); samples = (energy, magnetization, flips) each (samples,) and
+    2 J, or (0, 0) to use the graph; tiles (tiles + 1, 4): start in the order, word, row, colour
+    (of `colours`); rows (sweeps,); samples = (energy, magnetization, flips) each (samples,) and
     projections (samples, k); path (sweeps,)."""
     order, indptr, indices, couplings, fields = graph
     early, _, _, _, shift, _ = limits
@@ -529,7 +529,7 @@ def sweep_sites(
         for a in range(tiles.shape[0] - 1):
             tile = order[tiles[a, 0] : tiles[a + 1, 0]]
             place = (tiles[a, 1], tiles[a, 2])
-            clock = uint32(2 * sweep + tiles[a, 3]) if layout == LATTICE else uint32(sweep)
+            clock = uint32(colours * sweep + tiles[a, 3]) if layout == LATTICE else uint32(sweep)
             _tile_bytes(tile, planes, first_bytes, words, replica, clock, place, draw, counts)
             for k in range(tile.size):
                 i = tile[k]
