@@ -27,11 +27,9 @@ def results_file() -> Path:
 def main(arguments: Sequence[str]) -> int:
     """Exit status. Quick runs are kept only where --out says so."""
     if arguments == ["report"]:
-        print(bench.report(FOLDER))
-        return 0
-    if arguments[:1] == ["compare"] and len(arguments) == 3:
-        print(bench.compare(*arguments[1:]))
-        return 0
+        return cli.main(["bench", "report", str(FOLDER)])
+    if arguments[:1] == ["compare"]:
+        return cli.main(["bench", *arguments])
     keep = [] if "--quick" in arguments else ["--out", str(results_file())]
     return cli.main(["bench", *keep, *arguments])
 

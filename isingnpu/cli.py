@@ -50,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
     _anneal_options(_add(commands, "anneal", _anneal, "find low-energy states of a model"))
     _critical_options(_add(commands, "critical", _critical, "find beta_c with an error bar"))
     _bench_options(_add(commands, "bench", _bench, "measure throughput and time to target"))
-    _add(commands, "info", _info, "version, backends, sensors")
+    info = _add(commands, "info", _info, "version, backends, sensors")
+    info.add_argument("--warm", action="store_true", help="compile all kernels into the cache")
     return top
 
 
@@ -107,7 +108,12 @@ def _critical_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _bench_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("suite", nargs="*", help="kernels, tts (default: both)")
+    sub.add_argument(
+        "suite",
+        nargs="*",
+        help="suites or cases (default: kernels and tts); or `compare A B`, two files of records; "
+        "or `report FOLDER`, which rewrites the tables of its README.md from its results/",
+    )
     sub.add_argument("--quick", action="store_true", help="tiny sizes, under 20 s")
     sub.add_argument("--repeats", type=int, default=5, help="timed repetitions (default 5)")
     sub.add_argument("--out", type=Path, help="append the records to this JSON-lines file")
@@ -192,6 +198,14 @@ def _report(a: argparse.Namespace) -> int:
 def _bench(a: argparse.Namespace) -> int:
     from isingnpu import bench, results
 
+    word, *paths = a.suite or [""]
+    if word in ("compare", "report"):
+        if len(paths) != (2 if word == "compare" else 1):
+            raise ValueError(
+                f"bench {word} takes {'two files' if word == 'compare' else 'a folder'}"
+            )
+        print(bench.compare(*paths) if word == "compare" else bench.report(*paths))
+        return 0
     with results.status_line(_shows_progress(a)) as show:
         records = bench.run_suite(
             a.suite or list(bench.SUITES),

@@ -221,7 +221,7 @@ def provenance(settings: Settings, kernel: str, thresholds: str) -> dict[str, An
         "rounds": settings.rounds,
         "thresholds": thresholds,
         "machine": {
-            "processor": _processor(),
+            "processor": processor_name(),
             "system": platform.system(),
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -249,7 +249,7 @@ def commit() -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _processor() -> str:
+def processor_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

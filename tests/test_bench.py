@@ -27,7 +27,7 @@ def small_gset(tmp_path_factory):
     """A data folder whose G-set files are 4-regular graphs of 40 sites."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "gset").mkdir()
-    for seed, name in enumerate(("G1", "G22", "G55")):
+    for seed, name in enumerate(("G1", "G22", "G55", "G81")):
         model = disorder.random_regular(40, 4, J=-1, seed=seed)
         write(folder / "gset" / f"{name}.txt", replace(model, geometry=None), "rudy")
     return folder
@@ -75,7 +75,12 @@ def test_every_case_yields_one_record_with_its_spread(case, small_gset):
     assert record.kernel != ""
     assert record.layout.endswith("-1")
     assert record.excluded
-    assert record.unit in ("updates/ns of CPU time", "s of CPU time")
+    assert record.unit in (
+        "updates/ns of CPU time",
+        "updates/ns of wall time",
+        "flips/ns of CPU time",
+        "s of CPU time",
+    )
     if math.isnan(record.value):
         assert record.successes == 0
         assert record.low > 0
@@ -87,8 +92,10 @@ def test_every_case_yields_one_record_with_its_spread(case, small_gset):
 
 
 def test_case_names_are_those_that_other_tools_read():
-    names = "square-p10 square-p7 cubic-p10 ea3d-p10 graph-G1 graph-G22 graph-G55 graph-ea16 "
-    names += "graph-regular6-1e5 dense-k2000 real-degree6"
+    names = "square-p10 square-p7 square-avx2 square-2-threads square-1024 cubic-p10 ea3d-p10 "
+    names += "graph-G1 graph-G22 graph-G55 graph-ea16 bitgraph-G1 bitgraph-G22 bitgraph-G55 "
+    names += "bitgraph-G81 bitgraph-ea16 bitgraph-regular6-1e5 bitgraph-regular6-1e6 dense-k2000 "
+    names += "real-degree6 real-degree6-frozen swendsen-wang-1024 wolff-1024"
     assert {case.name for case in bench.SUITES["kernels"]} == set(names.split())
     assert len({case.name for suite in bench.SUITES.values() for case in suite}) == sum(
         map(len, bench.SUITES.values())
@@ -203,6 +210,41 @@ def test_a_ratio_lost_in_the_peers_set_up_is_withheld():
     record = kernels.measure_kernel(RING, options(seconds))
     assert record.ratio_to == record.ratio_range == {}
     assert record.notes == (f"no ratio to {PEER}: its sweeps drown in the noise of its set-up",)
+
+
+def test_our_own_rivals_are_timed_by_their_own_updates(no_peer):
+    ring = replace(RING, simple_sweeps=2, threads=2)
+    # in each repeat: ours, one read of one spin per byte, ours with one thread
+    record = kernels.measure_kernel(ring, options([1.0, 4.0, 3.0]))
+    ratios = {kernels.SIMPLE: 16 * 32 * 10 / (32 * 2 / 4.0), kernels.ALONE: 3.0}
+    assert record.ratio_to == pytest.approx(ratios, rel=1e-12)
+    assert record.threads == 2
+
+
+def test_cycles_are_those_of_the_measured_frequency(no_peer, monkeypatch):
+    monkeypatch.setattr(kernels, "frequency", lambda: 2.5)
+    assert math.isnan(kernels.measure_kernel(RING, options()).cycles)  # not a processor's clock
+    monkeypatch.setattr(kernels, "clock_name", lambda clock: "CPU time")
+    record = kernels.measure_kernel(RING, options())
+    assert record.cycles == 2.5 / record.value
+    monkeypatch.setattr(kernels, "frequency", lambda: None)
+    assert math.isnan(kernels.measure_kernel(RING, options()).cycles)
+
+
+def test_another_processor_is_measured_in_a_child_process():
+    (record,) = bench.run_suite(["square-avx2"], quick=True, repeats=1)
+    assert record.measured
+    assert record.notes[-1] == "code for haswell, in a child process"
+
+
+def test_openjij_is_given_the_betas_and_the_problem():
+    pytest.importorskip("openjij")
+    model = disorder.random_regular(20, 3, disorder="bimodal", seed=1)
+    found = peer.find_peer("graph", model, clock_of("cpu"), peer.OPENJIJ)
+    _, cold = found.sample(**found._schedule(np.full(30, 3.0), 3, 1))  # energies are checked
+    _, hot = found.sample(**found._schedule(np.zeros(30), 3, 1))
+    assert cold.shape == hot.shape == (3,)
+    assert cold.max() < hot.min()
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,9 @@ def test_a_ratio_of_times_needs_a_success_of_both():
 
 SPEED = Record(
     case="ring", metric="throughput", unit="updates/ns of CPU time", value=2.0, low=1.0, high=3.0,
-    ratio_to={PEER: 20.0}, ratio_range={PEER: (10.0, 30.0)}, n=32, edges=32, replicas=16,
-    sweeps=10, repeats=3, backend="cpu", kernel="lanes", layout="lane-1", samples=(1.0, 2.0, 3.0),
-    excluded="all else",
+    cycles=1.75, ratio_to={PEER: 20.0}, ratio_range={PEER: (10.0, 30.0)}, n=32, edges=32,
+    replicas=16, sweeps=10, repeats=3, backend="cpu", kernel="lanes", layout="lane-1",
+    samples=(1.0, 2.0, 3.0), excluded="all else",
 )  # fmt: skip
 TIME = replace(
     SPEED, metric="TTS99", case="tts-ring", unit="s of CPU time", samples=(0.5, 0.5, 0.5),
@@ -121,14 +121,15 @@ def test_a_line_that_is_no_record_is_named(tmp_path):
 
 def test_the_table_shows_value_spread_ratio_and_what_is_missing():
     text = bench.table([SPEED, SKIPPED]).splitlines()
-    assert text[0].split(" | ")[-2:] == [
+    assert text[0].split(" | ")[-3:] == [
         "updates/ns of CPU time",
+        "cycles each",
         f"times faster than {PEER} |",
     ]
     assert text[2] == (
-        "| ring | 32 | 32 | 16 x 10 | lanes (lane-1) | 2 (1 .. 3) | 20 (10 .. 30) |"
+        "| ring | 32 | 32 | 16 x 10 | lanes (lane-1) | 2 (1 .. 3) | 1.75 | 20 (10 .. 30) |"
     )
-    assert text[3] == "| graph-G1 |  |  |  |  | not measured |  |"
+    assert text[3] == "| graph-G1 |  |  |  |  | not measured |  |  |"
     assert "Excluded: all else." in text
     assert text[-1] == "- graph-G1: not measured: no file"
 
@@ -235,7 +236,7 @@ def test_the_checkout_keeps_full_runs_and_no_quick_ones(monkeypatch):
 
     calls = []
     monkeypatch.setattr(cli, "main", lambda arguments: calls.append(arguments) or 0)
-    monkeypatch.setattr(records, "_processor", lambda: "AMD EPYC 9654 96-Core")
+    monkeypatch.setattr(records, "processor_name", lambda: "AMD EPYC 9654 96-Core")
     monkeypatch.setattr(records.os, "cpu_count", lambda: 2)
     assert checkout.main(["kernels"]) == 0
     assert checkout.main(["--quick"]) == 0

@@ -3,9 +3,10 @@
     throughput = reads * sites * sweeps / t,  in attempted updates per ns
     TTS99 = t_read ln(0.01) / ln(1 - p),      in s, p the share of reads that reach the target
 
-t is CPU time, summed over threads, so a throughput is that of one core. The peer, dwave-samplers,
-gets the same instance; its calls alternate with ours, repeat by repeat. A backend that does not
-run on the CPU is timed by the wall clock, and so is then the peer.
+t is CPU time, summed over threads, so a throughput is that of one core. Rivals, samplers of other
+packages and our own simpler kernels, get the same instance; their calls alternate with ours,
+repeat by repeat. A backend that does not run on the CPU is timed by the wall clock, and so are its
+rivals.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The cases: which instance, how many reads and sweeps, for us and for the peer.
 
-Kernel cases run on a linear range of beta from 0.2 / sigma to 3 / sigma, sigma the glass scale of
-the model. The number of peer reads makes its sweeps outweigh the set-up that is subtracted.
+Kernel cases of glasses and graphs run on a linear range of beta from 0.2 / sigma to 3 / sigma,
+sigma the glass scale of the model; lattices at their critical beta. The number of peer reads makes
+its sweeps outweigh the set-up that is subtracted.
 """
 
 from __future__ import annotations
@@ -9,12 +10,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from isingnpu import disorder, formats, lattice, planted
 from isingnpu.bench.clock import Clock
+from isingnpu.bench.peer import NAME, OPENJIJ
 from isingnpu.model import IsingModel
+from isingnpu.schedule import glass_scale
+
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -30,20 +39,55 @@ class Options:
     clock: Clock
 
 
+HOT, COLD = 0.2, 3.0  # beta sigma at the ends of the linear range
+
+
+def _linear(model: IsingModel, sweeps: int) -> Array:
+    return np.linspace(HOT, COLD, sweeps) / glass_scale(model)
+
+
+def _frozen(model: IsingModel, sweeps: int) -> Array:
+    """A range most of which is below the temperature at which spins freeze."""
+    return np.linspace(0.1, 3.0, sweeps)
+
+
+def _critical(model: IsingModel, sweeps: int) -> Array:
+    assert model.geometry is not None
+    assert model.geometry.beta_c is not None
+    return np.full(sweeps, model.geometry.beta_c.value)
+
+
 @dataclass(frozen=True)
 class KernelCase:
-    """`reads` reads of an instance, swept `sweeps` times; the peer makes `peer_reads` reads."""
+    """`reads` reads of an instance, swept `sweeps` times at betas(model, sweeps).
+
+    peers: other packages, which make `peer_reads` reads; simple_sweeps: sweeps of our kernel with
+    one spin per byte, 0 for none. threads: 0 as asked for; wall: timed by the wall clock.
+    processor: LLVM's name of the one that the code is for, "" for this one. counted: "attempted"
+    updates or "flips"."""
 
     metric: ClassVar[str] = "throughput"
-    unit: ClassVar[str] = "updates/ns"
 
     name: str
     build: Callable[[Options], IsingModel]
     reads: int
     sweeps: int
-    peer_reads: int
+    peer_reads: int = 1
+    peers: tuple[str, ...] = (NAME,)
+    simple_sweeps: int = 0
+    betas: Callable[[IsingModel, int], Array] = _linear
     layout: str | None = None
     rounds: int = 10
+    dynamics: str = "metropolis"
+    kernel: str | None = None
+    threads: int = 0
+    wall: bool = False
+    processor: str = ""
+    counted: str = "attempted"
+
+    @property
+    def unit(self) -> str:
+        return "flips/ns" if self.counted == "flips" else "updates/ns"
 
 
 @dataclass(frozen=True)
@@ -96,62 +140,101 @@ def _with_target(model: IsingModel) -> tuple[IsingModel, float]:
 
 
 def _square(o: Options) -> IsingModel:
-    return lattice.square(64 if o.quick else 1024)
+    return lattice.square(128 if o.quick else 4096)
+
+
+def _small_square(o: Options) -> IsingModel:
+    return lattice.square(32 if o.quick else 1024)
 
 
 def _slab(o: Options) -> tuple[int, int, int]:
     """Extents whose last fills vectors of 512 sites of one colour."""
-    return (4, 4, 64) if o.quick else (16, 32, 1024)
+    return (4, 4, 128) if o.quick else (16, 32, 1024)
 
 
 def _cube(o: Options) -> tuple[int, int, int]:
     return (4, 4, 4) if o.quick else (16, 16, 16)
 
 
+def _glass(o: Options) -> IsingModel:
+    return disorder.edwards_anderson(_cube(o), seed=o.seed)
+
+
+def _real(o: Options) -> IsingModel:
+    return disorder.edwards_anderson(_cube(o), disorder="gaussian", seed=o.seed)
+
+
+def _regular(n: int, o: Options) -> IsingModel:
+    return disorder.random_regular(100 if o.quick else n, 6, disorder="bimodal", seed=o.seed)
+
+
+def _on_lattice(name: str, build: Callable[[Options], IsingModel], **more: Any) -> KernelCase:
+    """Sites as bits, one read, beside the kernel with one spin per byte."""
+    few: dict[str, Any] = {"sweeps": 100, "simple_sweeps": 2, "peers": (), "betas": _critical}
+    return KernelCase(name, build, 1, layout="lattice", **(few | more))
+
+
+def _on_graph(name: str, build: Callable[[Options], IsingModel], **more: Any) -> KernelCase:
+    """128 reads as byte lanes."""
+    few: dict[str, Any] = {"sweeps": 200, "peers": (NAME, OPENJIJ), "layout": "lane"}
+    return KernelCase(name, build, 128, **(few | more))
+
+
+def _in_planes(name: str, build: Callable[[Options], IsingModel], **more: Any) -> KernelCase:
+    """512 reads as bits."""
+    few: dict[str, Any] = {"sweeps": 200, "layout": "plane"}
+    return KernelCase(name, build, 512, **(few | more))
+
+
 KERNELS = (
-    KernelCase("square-p10", _square, 1, 100, 1, "lattice"),
-    KernelCase("square-p7", _square, 1, 100, 1, "lattice", 7),
-    KernelCase("cubic-p10", lambda o: lattice.cubic(_slab(o)), 1, 100, 1, "lattice"),
-    KernelCase(
+    _on_lattice("square-p10", _square),
+    _on_lattice("square-p7", _square, rounds=7),
+    _on_lattice("square-avx2", _square, processor="haswell"),
+    _on_lattice("square-2-threads", _square, threads=2, wall=True, simple_sweeps=0),
+    _on_lattice("square-1024", _small_square, peers=(NAME,)),
+    _on_lattice("cubic-p10", lambda o: lattice.cubic(_slab(o))),
+    _on_lattice(
         "ea3d-p10",
         lambda o: disorder.edwards_anderson(_slab(o), seed=o.seed),
-        reads=1,
-        sweeps=100,
-        peer_reads=1,
-        layout="lattice",
+        betas=_linear,
+        peers=(NAME,),
     ),
-    KernelCase("graph-G1", lambda o: _gset("G1", o), 128, 200, 32),
-    KernelCase("graph-G22", lambda o: _gset("G22", o), 128, 200, 16),
-    KernelCase("graph-G55", lambda o: _gset("G55", o), 128, 200, 8),
-    KernelCase(
-        "graph-ea16",
-        lambda o: disorder.edwards_anderson(_cube(o), seed=o.seed),
-        reads=128,
-        sweeps=200,
-        peer_reads=8,
-    ),
-    KernelCase(
-        "graph-regular6-1e5",
-        lambda o: disorder.random_regular(
-            100 if o.quick else 100_000, 6, disorder="bimodal", seed=o.seed
-        ),
-        reads=128,
-        sweeps=20,
-        peer_reads=16,
-    ),
-    KernelCase(
+    _on_graph("graph-G1", lambda o: _gset("G1", o), peer_reads=32),
+    _on_graph("graph-G22", lambda o: _gset("G22", o), peer_reads=16),
+    _on_graph("graph-G55", lambda o: _gset("G55", o), peer_reads=8),
+    _on_graph("graph-ea16", _glass, peer_reads=8),
+    _in_planes("bitgraph-G1", lambda o: _gset("G1", o), peer_reads=32),
+    _in_planes("bitgraph-G22", lambda o: _gset("G22", o), peer_reads=16),
+    _in_planes("bitgraph-G55", lambda o: _gset("G55", o), peer_reads=8),
+    _in_planes("bitgraph-G81", lambda o: _gset("G81", o), peer_reads=4),
+    _in_planes("bitgraph-ea16", _glass, peer_reads=8),
+    _in_planes("bitgraph-regular6-1e5", partial(_regular, 100_000), sweeps=20, peer_reads=8),
+    _in_planes("bitgraph-regular6-1e6", partial(_regular, 1_000_000), sweeps=5, peers=()),
+    _on_graph(
         "dense-k2000",
         lambda o: disorder.sherrington_kirkpatrick(64 if o.quick else 2000, seed=o.seed),
-        reads=16,
-        sweeps=200,
         peer_reads=8,
     ),
+    _on_graph("real-degree6", _real, sweeps=100, peer_reads=16),
+    _on_graph("real-degree6-frozen", _real, sweeps=100, peer_reads=64, betas=_frozen),
     KernelCase(
-        "real-degree6",
-        lambda o: disorder.edwards_anderson(_cube(o), disorder="gaussian", seed=o.seed),
-        reads=128,
+        "swendsen-wang-1024",
+        _small_square,
+        reads=1,
+        sweeps=10,
+        peers=(),
+        betas=_critical,
+        dynamics="swendsen-wang",
+    ),
+    KernelCase(
+        "wolff-1024",
+        _small_square,
+        reads=1,
         sweeps=100,
-        peer_reads=16,
+        peers=(),
+        betas=_critical,
+        dynamics="wolff",
+        counted="flips",
     ),
 )
 

@@ -1,7 +1,14 @@
-"""Throughput of a plan: attempted updates per ns, without set-up."""
+"""Throughput of a plan: updates per ns, without set-up, with rivals in the same process."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,46 +17,55 @@ from numpy.typing import NDArray
 from isingnpu import rng
 from isingnpu.backend import Plan, Request, State, get_backend
 from isingnpu.bench.cases import KernelCase, Options
-from isingnpu.bench.clock import clock_name, timed
-from isingnpu.bench.peer import NAME, Peer, check_energies, find_peer
+from isingnpu.bench.clock import clock_name, frequency
+from isingnpu.bench.peer import Peer, check_energies, find_peer
 from isingnpu.bench.records import Record
-from isingnpu.dynamics import METROPOLIS
+from isingnpu.bench.rivals import OwnSweeps, PeerSweeps, Rival
+from isingnpu.dynamics import get_dynamics
 from isingnpu.layout import choose_layout
 from isingnpu.model import IsingModel
-from isingnpu.schedule import glass_scale
 
 Array = NDArray[Any]
 
-HOT, COLD = 0.2, 3.0  # beta sigma at the ends of the linear range
-EXCLUDED = f"instance, plan, first spins, compilation; of {NAME} a call of one sweep, same reads"
+SIMPLE, ALONE = "one spin per byte", "one thread"
+EXCLUDED = (
+    "instance, plan, first spins, compilation; of other packages a call of one sweep, same reads"
+)
 QUICK_READS, QUICK_SWEEPS = 16, 10
 
 
 def measure_kernel(case: KernelCase, options: Options) -> Record:
     """The case's record: `repeats` times all sweeps from the same first spins, each followed by
-    the peer's. Raises WrongEnergy if the energies of the kernel are not those of its spins."""
+    those of every rival. Raises WrongEnergy if energies of the kernel are not those of its
+    spins."""
+    if case.processor and os.environ.get("NUMBA_CPU_NAME") != case.processor:
+        return _measure_elsewhere(case, options)
+    if case.wall and options.clock is time.process_time:
+        options = replace(options, clock=time.perf_counter)
     model = case.build(options)
     reads = min(case.reads, QUICK_READS) if options.quick else case.reads
     sweeps = QUICK_SWEEPS if options.quick else case.sweeps
-    betas = np.linspace(HOT, COLD, sweeps) / glass_scale(model)
+    betas = case.betas(model, sweeps)
     request = _request(case, model, reads, options)
     plan = get_backend(options.backend).plan(request)
-    peer = find_peer(case.name, model, options.clock)
-    speeds, ratios = _alternate(case, options, request, plan, betas, peer)
+    start = State.at(rng.initial_spins(request.replicas, model.n, options.seed))
+    ours = OwnSweeps("isingnpu", plan, start, betas, options.clock, case.counted)
+    rivals, notes = _rivals(case, request, ours, options)
+    speeds = _alternate([ours, *rivals], options.repeats)
     _check(case.name, model, plan, betas)
-    notes = [] if isinstance(peer, Peer) else [peer]
-    if ratios and min(ratios) <= 0:
-        ratios = []
-        notes.append(f"no ratio to {NAME}: its sweeps drown in the noise of its set-up")
+    ratios = _ratios(speeds, notes)
+    value, clock = float(np.median(speeds["isingnpu"])), clock_name(options.clock)
+    ghz = frequency() if clock == "CPU time" else None
     return Record(
         case=case.name,
         metric=case.metric,
-        unit=f"{case.unit} of {clock_name(options.clock)}",
-        value=float(np.median(speeds)),
-        low=min(speeds),
-        high=max(speeds),
-        ratio_to={NAME: float(np.median(ratios))} if ratios else {},
-        ratio_range={NAME: (min(ratios), max(ratios))} if ratios else {},
+        unit=f"{case.unit} of {clock}",
+        value=value,
+        low=min(speeds["isingnpu"]),
+        high=max(speeds["isingnpu"]),
+        cycles=np.nan if ghz is None else ghz / value,
+        ratio_to={name: float(np.median(of)) for name, of in ratios.items()},
+        ratio_range={name: (min(of), max(of)) for name, of in ratios.items()},
         n=model.n,
         edges=model.n_edges,
         replicas=reads,
@@ -58,43 +74,93 @@ def measure_kernel(case: KernelCase, options: Options) -> Record:
         backend=options.backend,
         kernel=plan.kernel,
         layout=request.layout.version,
-        threads=options.threads,
+        threads=request.threads,
         seed=options.seed,
         quick=options.quick,
-        samples=tuple(speeds),
+        samples=tuple(speeds["isingnpu"]),
         excluded=EXCLUDED,
         notes=tuple(notes),
     )
 
 
+def _measure_elsewhere(case: KernelCase, options: Options) -> Record:
+    """The record of a child process whose code is for another processor."""
+    arguments = [case.name, "--json", "--backend", options.backend, "--seed", str(options.seed)]
+    arguments += ["--repeats", str(options.repeats), *(["--quick"] if options.quick else [])]
+    environment = os.environ | {"NUMBA_CPU_NAME": case.processor, "NUMBA_CPU_FEATURES": ""}
+    child = subprocess.run(
+        [sys.executable, "-m", "isingnpu", "bench", *arguments],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if child.returncode:
+        return Record(
+            case.name, case.metric, case.unit, notes=(f"not measured: {child.stderr.strip()}",)
+        )
+    record = Record.from_json(json.loads(child.stdout)["records"][0])
+    return replace(record, notes=(*record.notes, f"code for {case.processor}, in a child process"))
+
+
 def _request(case: KernelCase, model: IsingModel, reads: int, options: Options) -> Request:
-    layout = choose_layout(model, reads, case.layout)
-    seed, threads = options.seed, options.threads
-    return Request(model, METROPOLIS, range(reads), seed, layout, case.rounds, threads)
+    return Request(
+        model=model,
+        dynamics=get_dynamics(case.dynamics),
+        replicas=range(reads),
+        seed=options.seed,
+        layout=choose_layout(model, reads, case.layout),
+        rounds=case.rounds,
+        threads=case.threads or options.threads,
+        kernel=case.kernel,
+    )
 
 
-def _alternate(
-    case: KernelCase,
-    options: Options,
-    request: Request,
-    plan: Plan,
-    betas: Array,
-    peer: Peer | str,
-) -> tuple[list[float], list[float]]:
-    """Updates/ns of each repeat, and its ratio to the peer's, which follows in the same repeat."""
-    n, reads = request.model.n, len(request.replicas)
-    start = State.at(rng.initial_spins(request.replicas, n, options.seed))
-    plan.load(start)
-    plan.sweep(betas[:1], first=0)  # compiles
-    speeds, ratios = [], []
-    for _ in range(options.repeats):
-        plan.load(start)
-        seconds, _ = timed(options.clock, lambda: plan.sweep(betas, first=0))
-        speeds.append(1e-9 * reads * n * len(betas) / seconds)
+def _rivals(
+    case: KernelCase, request: Request, ours: OwnSweeps, options: Options
+) -> tuple[list[Rival], list[str]]:
+    """All that can be timed here, and why the others cannot."""
+    backend = get_backend(options.backend)
+    rivals: list[Rival] = []
+    notes: list[str] = []
+    if case.simple_sweeps and options.backend == "cpu":
+        some = np.linspace(0, len(ours.betas) - 1, case.simple_sweeps).astype(np.int64)
+        one = replace(request, kernel="scalar", replicas=request.replicas[:1])
+        start = State.at(ours.start.spins[:1])
+        plan = backend.plan(one)
+        rivals.append(OwnSweeps(SIMPLE, plan, start, ours.betas[some], ours.clock))
+    if request.threads > 1:
+        plan = backend.plan(replace(request, threads=1))
+        rivals.append(OwnSweeps(ALONE, plan, ours.start, ours.betas, ours.clock))
+    for name in case.peers:
+        peer = find_peer(case.name, request.model, options.clock, name)
         if isinstance(peer, Peer):
-            seconds = peer.sweep_seconds(betas, case.peer_reads, options.seed)
-            ratios.append(1e9 * speeds[-1] * seconds / (case.peer_reads * n * (len(betas) - 1)))
-    return speeds, ratios
+            rivals.append(PeerSweeps(peer, ours.betas, case.peer_reads, options.seed))
+        else:
+            notes.append(peer)
+    return rivals, notes
+
+
+def _alternate(contenders: Sequence[Rival], repeats: int) -> dict[str, list[float]]:
+    """Speeds of each contender, which take turns in every repeat."""
+    for contender in contenders:
+        if isinstance(contender, OwnSweeps):
+            contender.warm()
+    speeds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for _ in range(repeats):
+        for contender in contenders:
+            speeds[contender.name].append(contender.speed())
+    return speeds
+
+
+def _ratios(speeds: dict[str, list[float]], notes: list[str]) -> dict[str, list[float]]:
+    """Ours over each rival's, repeat by repeat; a note for a rival without a speed."""
+    ratios = {}
+    for name, theirs in speeds.items():
+        if name == "isingnpu":
+            continue
+        if np.all(np.isfinite(theirs)):
+            ratios[name] = [a / b for a, b in zip(speeds["isingnpu"], theirs, strict=True)]
+        else:
+            notes.append(f"no ratio to {name}: its sweeps drown in the noise of its set-up")
+    return ratios
 
 
 def _check(case: str, model: IsingModel, plan: Plan, betas: Array) -> None:

@@ -1,6 +1,6 @@
-"""The peer, dwave-samplers' simulated annealing, and the check that a solver solves the case.
+"""Simulated annealing of other packages, and the check that a solver solves the case.
 
-It runs with its defaults (Metropolis, sites in order) on the BQM of the model: dimod's sign
+Each runs with its defaults (Metropolis, sites in order) on the BQM of the model: dimod's sign
 convention is the opposite one, `IsingModel.to_bqm` converts.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from isingnpu.model import IsingModel
 
 Array = NDArray[Any]
 NAME = "dwave-samplers"
+OPENJIJ = "openjij"
 
 
 class WrongEnergy(Exception):
@@ -51,13 +52,14 @@ def check_energies(case: str, solver: str, model: IsingModel, spins: Array, got:
 
 @dataclass(frozen=True)
 class Peer:
-    """The sampler with the model of one case."""
+    """dwave-samplers with the model of one case."""
 
     case: str
     model: IsingModel
     sampler: Any
     bqm: Any
     clock: Clock
+    name: ClassVar[str] = NAME
 
     def sample(self, **options: Any) -> tuple[float, Array]:
         """Seconds of one whole call, and its energies (reads,), checked."""
@@ -66,20 +68,41 @@ class Peer:
         spins = np.empty((len(result), self.model.n), np.int8)  # (reads, sites)
         spins[:, [site[label] for label in result.variables]] = result.record.sample
         energies = np.asarray(result.record.energy)
-        check_energies(self.case, NAME, self.model, spins, energies)
+        check_energies(self.case, self.name, self.model, spins, energies)
         return seconds, energies
 
     def sweep_seconds(self, betas: Array, reads: int, seed: int) -> float:
         """Seconds of all sweeps but the first, at betas (sweeps,): a call of one sweep less."""
-        custom = {"beta_schedule_type": "custom", "num_reads": reads, "seed": seed % (1 << 31)}
-        long = self.sample(beta_schedule=betas, **custom)[0]
-        return long - self.sample(beta_schedule=betas[:1], **custom)[0]
+        long = self.sample(**self._schedule(betas, reads, seed))[0]
+        return long - self.sample(**self._schedule(betas[:1], reads, seed))[0]
+
+    def _schedule(self, betas: Array, reads: int, seed: int) -> dict[str, Any]:
+        custom = {"beta_schedule_type": "custom", "beta_schedule": betas}
+        return {**custom, "num_reads": reads, "seed": seed % (1 << 31)}
 
 
-def find_peer(case: str, model: IsingModel, clock: Clock) -> Peer | str:
+class Openjij(Peer):
+    """openjij with the model of one case."""
+
+    name = OPENJIJ
+
+    def _schedule(self, betas: Array, reads: int, seed: int) -> dict[str, Any]:
+        steps = [(float(beta), 1) for beta in betas]
+        return {"schedule": steps, "num_reads": reads, "seed": seed % (1 << 31)}
+
+
+# package -> (module, class of the sampler, how it is called)
+PEERS: dict[str, tuple[str, str, type[Peer]]] = {
+    NAME: ("dwave.samplers", "SimulatedAnnealingSampler", Peer),
+    OPENJIJ: ("openjij", "SASampler", Openjij),
+}
+
+
+def find_peer(case: str, model: IsingModel, clock: Clock, name: str = NAME) -> Peer | str:
     """The peer, or why there is none."""
+    module, sampler, peer = PEERS[name]
     try:
-        samplers = importlib.import_module("dwave.samplers")
+        samplers = importlib.import_module(module)
     except ImportError as error:
-        return f"no ratio to {NAME}: {error}; pip install 'isingnpu[peers]'"
-    return Peer(case, model, samplers.SimulatedAnnealingSampler(), model.to_bqm(), clock)
+        return f"no ratio to {name}: {error}; pip install 'isingnpu[peers]'"
+    return peer(case, model, getattr(samplers, sampler)(), model.to_bqm(), clock)

@@ -15,8 +15,10 @@ from typing import Any
 
 from isingnpu._version import __version__
 from isingnpu.archive import FilePath, replacing
-from isingnpu.bench.peer import NAME
-from isingnpu.run import _processor, commit
+from isingnpu.bench.peer import PEERS
+from isingnpu.run import commit, processor_name
+
+NUMBERS = ("value", "low", "high", "cycles")  # nan where not measured
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Record:
     value, low, high: median, least and largest of the repeats for metric "throughput"; median
     and 68 % interval of the posterior for "TTS99". ratio_to: how many times faster than the
     peer; ratio_range: least and largest of the repeats, or the 68 % interval. replicas: reads
-    per repeat. samples: updates/ns, or seconds per read, of each repeat. successes: reads at the
+    per repeat. cycles: per update, of a processor whose frequency could be measured. samples:
+    updates/ns, or seconds per read, of each repeat. successes: reads at the
     target, of replicas * repeats. excluded: what the time leaves out.
     """
 
@@ -36,6 +39,7 @@ class Record:
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    cycles: float = math.nan
     ratio_to: Mapping[str, float] = field(default_factory=dict)
     ratio_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     n: int = 0
@@ -61,7 +65,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """All fields, with null for nan."""
-        numbers = {name: getattr(self, name) for name in ("value", "low", "high")}
+        numbers = {name: getattr(self, name) for name in NUMBERS}
         return asdict(self) | {k: None if math.isnan(v) else v for k, v in numbers.items()}
 
     @classmethod
@@ -69,8 +73,8 @@ class Record:
         """The inverse of `to_json`; a field that an older version did not write is at its
         default, TypeError for one that is not known."""
         read = dict(entry)
-        for name in ("value", "low", "high"):
-            read[name] = math.nan if read[name] is None else read[name]
+        for name in NUMBERS:
+            read[name] = math.nan if read.get(name) is None else read[name]
         for name in ("samples", "notes"):
             read[name] = tuple(read[name])
         read["ratio_range"] = {k: (low, high) for k, (low, high) in entry["ratio_range"].items()}
@@ -97,14 +101,14 @@ class Session:
 
 
 def this_machine() -> dict[str, Any]:
-    """What speeds depend on: processor, cores, versions; without the peer if it is missing."""
+    """What speeds depend on: processor, cores, versions; without a peer that is missing."""
     versions = {"python": platform.python_version()}
-    for name in ("numpy", "numba", NAME):
+    for name in ("numpy", "numba", *PEERS):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"processor": _processor(), "cores": os.cpu_count(), **versions}
+    return {"processor": processor_name(), "cores": os.cpu_count(), **versions}
 
 
 def append_jsonl(

@@ -28,7 +28,7 @@ def table(records: Sequence[Record]) -> str:
 
 def _table(records: Sequence[Record]) -> str:
     peers = list(dict.fromkeys(name for record in records for name in record.ratio_to))
-    head = ["case", "sites", "edges", "reads x sweeps", "kernel", records[0].unit]
+    head = ["case", "sites", "edges", "reads x sweeps", "kernel", records[0].unit, "cycles each"]
     head += [f"times faster than {peer}" for peer in peers]
     parts = [_markdown(head, [_row(record, peers) for record in records])]
     measured = [record for record in records if record.measured]
@@ -42,7 +42,7 @@ def _table(records: Sequence[Record]) -> str:
 
 def _row(record: Record, peers: Sequence[str]) -> list[str]:
     if not record.measured:
-        return [record.case, "", "", "", "", "not measured", *[""] * len(peers)]
+        return [record.case, "", "", "", "", "not measured", *[""] * (1 + len(peers))]
     kernel = f"{record.kernel} ({record.layout})"
     if record.threads > 1:
         kernel += f", {record.threads} threads"
@@ -53,6 +53,7 @@ def _row(record: Record, peers: Sequence[str]) -> list[str]:
         f"{record.replicas} x {record.sweeps}",
         kernel,
         _number(record),
+        "" if math.isnan(record.cycles) else f"{record.cycles:.3g}",
         *(
             _spread(record.ratio_to[peer], *record.ratio_range[peer])
             if peer in record.ratio_to
