@@ -51,6 +51,8 @@ class Limits:
             raise ValueError(f"time_limit must be > 0 seconds, got {self.time_limit}")
         if self.target is not None and not math.isfinite(self.target):
             raise ValueError(f"target must be a finite energy, got {self.target}")
+        if not self.checkpoint_every >= 0:
+            raise ValueError(f"checkpoint_every must be >= 0 seconds, got {self.checkpoint_every}")
         if self.checkpoint is not None and not Path(self.checkpoint).parent.is_dir():
             raise ValueError(f"checkpoint folder {Path(self.checkpoint).parent} does not exist")
 
@@ -189,13 +191,17 @@ class Loop:
         return end
 
     def _chunk(self, end: int) -> bool:
-        """Sweep to `end`, or to the first sweep at which a read has reached the target."""
+        """Sweep to `end`, or to the first sweep at which a read has reached the target.
+
+        A chunk that went past it is swept again up to there: its updates count once, the random
+        words, couplings and bytes that both passes took count twice."""
         before = self.plan.state() if self.target is not None else None
         measured = self._sweep(end)
         if self.target is not None:
             hits = np.flatnonzero((measured.path <= self.target).any(axis=0))
             if hits.size:
                 assert before is not None
+                self.counts = self.counts + replace(measured.counts, attempted=0, flips=0)
                 self.plan.load(before)
                 end = self.done + int(hits[0]) + 1
                 measured = self._sweep(end)

@@ -128,6 +128,19 @@ def test_a_target_stops_after_the_first_sweep_that_reaches_it(monkeypatch, chunk
     assert (run.stopped, run.sweeps_done) == ("target", first)
     assert run.energies.min() <= target
     assert np.array_equal(run.energies, path[:, :first].min(axis=1))
+    assert run.ledger.counts.attempted == 70 * 64 * first
+
+
+def test_what_a_pass_beyond_the_target_took_is_in_the_ledger(monkeypatch):
+    options = {"replicas": 70, "seed": 2, "backend": "reference"}
+    monkeypatch.setattr(loop_module, "FIRST_CHUNK", 10**9)  # one chunk of all sweeps
+    run = anneal(MODEL, sweeps=20, target=0.0, **options)
+    assert run.sweeps_done < 20
+    once = anneal(MODEL, run.betas[:1], **options).ledger.counts
+    swept = 20 + run.sweeps_done
+    assert run.ledger.counts.random_words == swept * once.random_words
+    assert run.ledger.counts.couplings == swept * once.couplings
+    assert run.ledger.counts.attempted == run.sweeps_done * once.attempted
 
 
 def test_the_ground_energy_of_real_couplings_is_a_target_that_is_reached():
@@ -235,6 +248,7 @@ def test_progress_is_silent_unless_asked_for(capsys):
         ({"time_limit": 0}, "time_limit must be > 0"),
         ({"target": np.nan}, "target must be a finite"),
         ({"checkpoint": "/no/such/folder/c"}, "does not exist"),
+        ({"checkpoint_every": -1.0}, r"checkpoint_every must be >= 0 seconds, got -1\.0"),
         ({"seed": -1}, "-1"),
     ],
 )
