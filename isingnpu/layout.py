@@ -2,7 +2,7 @@
 
 lane:    replicas share a Philox call as its 16 bytes; any model.
 plane:   64 replicas share a Philox call as its bits; models with a threshold table, on request.
-lattice: 64 sites of one colour share a call; periodic or open hypercubic lattices.
+lattice: 64 sites of one colour share a call; lattices whose unit cells have a regular colouring.
 
 The choice depends on the model and on the number of reads only, never on the machine, so a
 request names its result; `layout=` forces another one. Results of two layouts differ.
@@ -10,12 +10,15 @@ request names its result; `layout=` forces another one. Results of two layouts d
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isingnpu.cell import nearest_neighbour_cell
 from isingnpu.model import IsingModel
 from isingnpu.rng import LAYOUT_VERSION
 
@@ -29,6 +32,83 @@ LATTICE_SITES = 4096
 LATTICE_READS = 16
 
 
+@dataclass(frozen=True)
+class Colouring:
+    """Colours of a lattice, and where its sites lie in rows of packed words.
+
+    For basis site k of cell x, with steps[d - 1] = 1 if period > 1:
+
+        colour = k period + (steps . x mod period)
+        row = index of (x_0 .. x_{d-2}) in C order,   column = x_{d-1} // period
+        word = column mod words,   bit = column // words
+
+    basis: sites per cell. Bonds join unlike colours, or `lattice_obstacle` names the first fault.
+    """
+
+    shape: tuple[int, ...]
+    basis: int
+    period: int
+    steps: tuple[int, ...]
+
+    @property
+    def colours(self) -> int:
+        """Number of colours."""
+        return self.basis * self.period
+
+    @property
+    def rows(self) -> int:
+        """Number of rows, the same for every colour."""
+        return math.prod(self.shape[:-1])
+
+    @property
+    def words(self) -> int:
+        """64-bit words per row and colour."""
+        return -(-self.shape[-1] // (64 * self.period))
+
+    @property
+    def phases(self) -> Array:
+        """(rows,) what the axes but the last add to the colour."""
+        along = np.indices(self.shape[:-1]).reshape(len(self.shape) - 1, self.rows)
+        return np.asarray(np.array(self.steps[:-1], np.int64) @ along % self.period)
+
+    def first(self, colour: int, phase: ArrayLike) -> Array:
+        """x_{d-1} of column 0: x_{d-1} = period * column + first."""
+        return np.asarray((colour % self.period - np.asarray(phase)) % self.period)
+
+    def columns(self, colour: int, phase: ArrayLike) -> Array:
+        """Sites of the colour in a row of that phase."""
+        return np.asarray(-((self.first(colour, phase) - self.shape[-1]) // self.period))
+
+    def site(self, colour: int, row: ArrayLike, column: ArrayLike, phase: ArrayLike) -> Array:
+        """Site index of a place."""
+        x = self.period * np.asarray(column) + self.first(colour, phase)
+        return np.asarray((np.asarray(row) * self.shape[-1] + x) * self.basis) + (
+            colour // self.period
+        )
+
+    def place(self) -> tuple[Array, Array, Array]:
+        """(colour, row, column) of every site, (n,) each."""
+        cell = np.arange(math.prod(self.shape))
+        row, x = np.divmod(cell, self.shape[-1])
+        inside = (self.phases[row] + x) % self.period
+        colour = np.arange(self.basis) * self.period + inside[:, None]
+        return colour.ravel(), np.repeat(row, self.basis), np.repeat(x // self.period, self.basis)
+
+
+def colouring(shape: tuple[int, ...], vectors: Array, basis: Array) -> Colouring:
+    """The regular colouring of least period, then least steps, in which no nearest neighbours
+    share a colour. Basis sites have colours of their own: only bonds between copies of one
+    basis site ask for a period above 1."""
+    cell = nearest_neighbour_cell(vectors, basis)
+    offsets = np.array([o for source, target, o in cell.bonds if source == target], np.int64)
+    for period in itertools.count(1):
+        for head in itertools.product(range(period), repeat=len(shape) - 1):
+            steps = (*head, 1 % period)
+            if len(offsets) == 0 or np.all(offsets @ np.array(steps) % period):
+                return Colouring(tuple(shape), len(basis), period, steps)
+    raise AssertionError("unreachable: a period above all offsets colours any lattice")
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """A layout bound to a model: its name and the order in which a sweep visits the sites.
@@ -36,6 +116,7 @@ class Layout:
     order: (n,) site indices. Layout `lattice` also has colour, row, column (n,), words and
     colours: the site's colour, its global row and compact column, the number of 64-bit words per
     row and colour, and of colours; its order is colour by colour, each by row, word and bit.
+    colouring is the rule behind them.
     """
 
     name: str
@@ -45,6 +126,7 @@ class Layout:
     column: Array | None = None
     words: int = 0
     colours: int = 2
+    colouring: Colouring | None = None
 
     @property
     def version(self) -> str:
@@ -95,33 +177,36 @@ def lattice_obstacle(model: IsingModel) -> str | None:
     geometry = model.geometry
     if geometry is None or geometry.vectors is None or geometry.basis is None:
         return "it has no lattice geometry"
-    d = len(geometry.shape)
-    if len(geometry.basis) != 1 or not np.array_equal(geometry.vectors, np.eye(d)):
-        return f"{geometry.family} is not hypercubic"
-    if any(extent % 2 for extent in geometry.shape):
-        return f"its extents {geometry.shape} are not all even"
     if not model.quantized.table:
         return "its couplings are not small multiples of one number"
-    colour = np.indices(geometry.shape).sum(axis=0).ravel() % 2
+    colours = colouring(geometry.shape, geometry.vectors, geometry.basis)
+    for axis, (extent, step) in enumerate(zip(geometry.shape, colours.steps, strict=True)):
+        closed = not geometry.boundary or geometry.boundary[axis] != "open"
+        if closed and extent * step % colours.period:
+            return (
+                f"extent {extent} of axis {axis} is no multiple of {colours.period}: "
+                f"{colours.colours} colours do not close around that axis, unless it is open"
+            )
+    colour, _, _ = colours.place()
     csr = model.csr
-    if np.any(np.repeat(colour, np.diff(csr.indptr)) == colour[csr.indices]):
-        return "it couples sites of one checkerboard colour"
+    own = np.repeat(np.arange(model.n), np.diff(csr.indptr))
+    fault = np.flatnonzero(colour[own] == colour[csr.indices])
+    if len(fault):
+        return f"it couples sites {own[fault[0]]} and {csr.indices[fault[0]]} of one colour"
     return None
 
 
 def lattice_layout(model: IsingModel) -> Layout:
-    """Layout `lattice` of a hypercubic model with even extents.
-
-    The row of a site counts all axes but the last; its compact column is x // 2, word
-    column % words, bit column // words, words = ceil(extent / 128)."""
+    """Layout `lattice` of a model whose unit cells have a regular colouring; see `Colouring`."""
     obstacle = lattice_obstacle(model)
     if obstacle is not None:
         raise ValueError(f"layout 'lattice' does not fit this model: {obstacle}")
-    assert model.geometry is not None
-    shape = model.geometry.shape
-    colour = np.indices(shape).sum(axis=0).ravel() % 2
-    site = np.arange(model.n)
-    row, column = site // shape[-1], site % shape[-1] // 2
-    words = -(-shape[-1] // 128)
+    geometry = model.geometry
+    assert geometry is not None
+    assert geometry.vectors is not None
+    assert geometry.basis is not None
+    colours = colouring(geometry.shape, geometry.vectors, geometry.basis)
+    colour, row, column = colours.place()
+    words = colours.words
     order = np.lexsort((column // words, column % words, row, colour))
-    return Layout("lattice", order, colour, row, column, words)
+    return Layout("lattice", order, colour, row, column, words, colours.colours, colours)

@@ -102,12 +102,11 @@ def with_diagonal():
     [
         (graph(6), "no lattice geometry"),
         (disorder.complete(8), "no lattice geometry"),
-        (lattice.triangular(4), "triangular is not hypercubic"),
-        (lattice.honeycomb(4), "honeycomb is not hypercubic"),
-        (lattice.square((4, 5)), r"extents \(4, 5\) are not all even"),
-        (lattice.square((3, 4), boundary="open"), r"extents \(3, 4\) are not all even"),
+        (lattice.triangular(4), "extent 4 of axis 0 is no multiple of 3: 3 colours do not close"),
+        (lattice.square((4, 5)), "extent 5 of axis 1 is no multiple of 2: 2 colours do not close"),
+        (lattice.square((3, 4), boundary=("antiperiodic", "open")), "extent 3 of axis 0"),
         (disorder.edwards_anderson((4, 4), disorder="gaussian"), "not small multiples"),
-        (with_diagonal(), "sites of one checkerboard colour"),
+        (with_diagonal(), "it couples sites 0 and 5 of one colour"),
     ],
 )
 def test_obstacle_to_the_lattice_layout_is_named(model, reason):
