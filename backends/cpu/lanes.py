@@ -1,48 +1,170 @@
-"""Replicas as the lanes of byte vectors: any model, layouts lane and plane."""
+"""Replicas as the bits of a row and the lanes of vectors: any model, layouts lane and plane."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
-from isingnpu.dynamics import exponential_tables, thresholds
 
-from . import kernels
-from .blocks import Block, Blocks, field_dtype, graph
+from . import lanes_sweep
+from .blocks import Blocks, field_dtype, graph
+from .kernels import CALLS, FLIPS
+from .lanes_code import EARLY, ESTIMATE, UNIT, Lanes
+from .lanes_limits import Limits, lane_limits, round_keys
 
 Array = NDArray[Any]
 
-LANES = 128  # replicas per block: long enough to vectorise, small enough for the L1 cache
-LAYOUTS = {"lane": kernels.LANE, "plane": kernels.PLANE}
+LANES = 128  # replicas of a block; more do not make a visit cheaper per lane
+CACHE = 1 << 19  # bytes of rows that stay close to the core
+
+
+@dataclass(eq=False)
+class LaneBlock:
+    """Replicas that one thread sweeps.
+
+    replicas: global indices, some of which may be padding; order: their place by lane; own: 0
+    for padding. spins, best: (sites, lanes / 64) uint64, rows in the order of visits, 1 is down;
+    now, energy: of both; flips: since the last sample, all (lanes,) int64."""
+
+    replicas: range
+    order: Array
+    own: Array
+    spins: Array
+    best: Array
+    now: Array
+    energy: Array
+    flips: Array
+
+    @property
+    def lanes(self) -> int:
+        return len(self.replicas)
+
+
+class Rows:
+    """The model as visits read it: row q belongs to site `order[q]`.
+
+    sites (rows + padding,) uint64; starts (rows,): field and sum of couplings; first (rows + 1,)
+    and entries (couplings,) uint64: byte offset of the neighbour's row and -2 J repeated to 32
+    bits; fields (rows,); values: all that a local field can be."""
+
+    def __init__(self, request: Request, width: int) -> None:
+        order, indptr, indices, couplings, fields = graph(request)
+        n = self.n = len(order)
+        self.order, self.width = order, width
+        row_of = np.empty(n, np.int64)
+        row_of[order] = np.arange(n)
+        degree = np.diff(indptr)
+        totals = np.bincount(np.repeat(np.arange(n), degree), couplings, n).astype(np.int64)
+        bounds = np.bincount(np.repeat(np.arange(n), degree), abs(couplings), n).astype(np.int64)
+        self.fields = fields[order].astype(np.int64)
+        self.starts = self.fields + totals[order]
+        self.bounds = (bounds + abs(fields))[order]
+        self.first = np.concatenate([[0], np.cumsum(degree[order])]).astype(np.int64)
+        gather = np.repeat(indptr[order] - self.first[:-1], degree[order])
+        gather += np.arange(len(indices))
+        self.neighbours = row_of[indices[gather]].astype(np.uint64)
+        self.twice = _repeated(-2 * couplings[gather].astype(np.int64), width)
+        self.sites = np.concatenate([order, np.zeros(32)]).astype(np.uint64)
+
+    def graph(self, lanes: int) -> tuple[Array, ...]:
+        """What the jitted functions take, for rows of this many lanes."""
+        entries = self.neighbours * np.uint64(lanes // 8) | self.twice << np.uint64(32)
+        entries = np.concatenate([entries, np.zeros(EARLY, np.uint64)])
+        return self.sites, self.starts, self.first, entries, self.fields
+
+    @cached_property
+    def values(self) -> Array:
+        """All values of h that a site can have: from -bound to bound in steps of 2."""
+        reached = [np.arange(-b, b + 1, 2) for b in np.unique(self.bounds)]
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *reached]))
+
+
+def _repeated(numbers: Array, width: int) -> Array:
+    """The lowest `width` bits of each number, repeated to fill 32, as uint64."""
+    low = numbers.astype(np.uint64) & np.uint64((1 << width) - 1)
+    return low * np.uint64(sum(1 << at for at in range(0, 32, width)))
 
 
 class LanePlan:
-    """Spins and cached fields (sites, lanes) of up to 128 replicas per block."""
+    """Spins as bits, up to 128 replicas per block; fields are summed at every visit."""
 
     kernel = "lanes"
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.dtype = field_dtype(request.model.quantized.bound)
-        self.graph = graph(request)
-        self.blocks = Blocks.of(request, kernels.WIDTH, LANES)
-        self.parts: list[Block] = []
+        self.width = 8 * field_dtype(request.model.quantized.bound).itemsize
+        self.rows = Rows(request, self.width)
+        self.blocks = Blocks.of(request, UNIT, LANES)
+        self.graphs = {n: self.rows.graph(n) for n in {len(r) for r in self.blocks.ranges}}
+        self.keys = round_keys(request.seed, request.rounds)
+        self.parts: list[LaneBlock] = []
+        self.stale = True  # energies of the present states are not known
 
     @staticmethod
     def obstacle(request: Request) -> str | None:
         """Why this kernel cannot serve the request, or None."""
-        if request.layout.name not in LAYOUTS:
+        if request.layout.name not in ("lane", "plane"):
             return f"it has no layout {request.layout.name!r}"
         return None
 
+    def _code(self, lanes: int, form: int) -> Lanes:
+        heat_bath = self.request.dynamics.heat_bath
+        plane, far = self.request.layout.name == "plane", self.rows.n * lanes // 8 > CACHE
+        return Lanes(lanes, self.width, form, heat_bath, plane, far)
+
+    # States.
+
     def load(self, state: State) -> None:
-        self.parts = self.blocks.split(state, self.dtype, single=False)
+        spins, best = self.blocks.padded(state.spins), self.blocks.padded(state.best)
+        flips = np.zeros(spins.shape[1], np.int64)
+        flips[self.blocks.own] = state.flips
+        self.parts = [self._block(r, spins, best, flips) for r in self.blocks.ranges]
+        self.stale = True
+
+    def _block(self, replicas: range, spins: Array, best: Array, flips: Array) -> LaneBlock:
+        at = self.blocks.lanes(replicas)
+        config = self._code(len(replicas), ESTIMATE)
+        order = config.order
+        own = np.zeros(len(replicas), np.int64)
+        own[slice(*self.blocks.own_lanes(replicas))] = 1
+        rows = [
+            np.ascontiguousarray(
+                np.packbits(states[self.rows.order, at][:, order] < 0, axis=1, bitorder="little")
+            ).view(np.uint64)
+            for states in (spins, best)
+        ]
+        energy = np.zeros(len(replicas), np.int64)
+        block = LaneBlock(
+            replicas, order, own[order], rows[0], rows[1],
+            energy.copy(), energy, flips[at][order],
+        )  # fmt: skip
+        lanes_sweep.energies(config, block.best, self.graphs[block.lanes], block.energy)
+        return block
 
     def state(self) -> State:
-        return self.blocks.join(self.parts)
+        spins, best = (
+            np.concatenate([self._unpacked(part, rows) for part, rows in pairs])[self.blocks.own]
+            for pairs in (
+                [(part, part.spins) for part in self.parts],
+                [(part, part.best) for part in self.parts],
+            )
+        )
+        flips = [_by_replica(part, part.flips) for part in self.parts]
+        return State(spins, best, np.concatenate(flips)[self.blocks.own])
+
+    def _unpacked(self, block: LaneBlock, rows: Array) -> Array:
+        """(replicas, sites) int8 from rows of bits."""
+        bits = np.unpackbits(rows.view(np.uint8), axis=1, bitorder="little")
+        spins = np.empty((block.lanes, self.rows.n), np.int8)
+        spins[block.order[:, None], self.rows.order] = 1 - 2 * bits.T.astype(np.int8)
+        return spins
+
+    # Sweeps.
 
     def sweep(
         self,
@@ -53,24 +175,22 @@ class LanePlan:
         weights: Array | None = None,
         track: bool = False,
     ) -> Measured:
-        request = self.request
+        request, n = self.request, self.rows.n
         distinct, rows = threshold_rows(betas, len(request.replicas))
-        limit = thresholds(request.dynamics, distinct, request.model.quantized)
-        limits = (
-            limit.early, limit.table, limit.constant, limit.cutoff, limit.shift,
-            exponential_tables(),
-        )  # fmt: skip
-        rule = (limit.heat_bath, limit.bound, limit.origin)
-        draw = (
-            np.uint32(request.seed & 0xFFFFFFFF), np.uint32(request.seed >> 32),
-            request.rounds, LAYOUTS[request.layout.name], first,
-        )  # fmt: skip
-        weights = np.zeros((0, request.model.n)) if weights is None else weights
-        weights = np.ascontiguousarray(weights, np.float64)
+        values = self.rows.values if self.width == 8 else None
+        limits = lane_limits(request, distinct, values, shared=rows.shape[1] == 1)
+        weights = np.zeros((0, n)) if weights is None else weights
+        weights = np.ascontiguousarray(weights, np.float64)[:, self.rows.order]
         samples = (first + len(rows)) // every - first // every if every else 0
+        watched = bool(track or every)
+        stale, self.stale = self.stale, not watched
 
-        def one(block: Block) -> tuple[list[Array], Array]:
-            return self._sweep(block, rows, limits, rule, draw, (every, weights, track, samples))
+        def one(block: LaneBlock) -> tuple[list[Array], Array]:
+            config = self._code(block.lanes, limits.form)
+            if watched and stale:
+                lanes_sweep.energies(config, block.spins, self.graphs[block.lanes], block.now)
+            watch = watched, every, weights, track
+            return self._sweep(config, block, limits, rows, first, watch, samples)
 
         results = self.blocks.map(one, self.parts)
         energy, magnetization, flips, projections, path = (
@@ -87,40 +207,61 @@ class LanePlan:
         )
 
     def _sweep(
-        self, block: Block, rows: Array, limits: Any, rule: Any, draw: Any, watch: Any
+        self,
+        config: Lanes,
+        block: LaneBlock,
+        limits: Limits,
+        rows: Array,
+        first: int,
+        watch: Any,
+        samples: int,
     ) -> tuple[list[Array], Array]:
-        every, weights, track, samples = watch
-        lanes = len(block.replicas)
-        share = 16 if draw[3] == kernels.LANE else 64
-        words, open_eights = np.zeros(lanes // 4, np.uint32), np.zeros(lanes // 8, np.uint64)
-        change = np.zeros(lanes, self.dtype)
-        scratch = (
-            words.view(np.uint8), words, np.zeros(lanes, np.uint8), open_eights.view(np.uint8),
-            open_eights, change, change.view(np.uint64), np.zeros(lanes, np.uint8),
-        )  # fmt: skip
-        out = [np.zeros((samples, lanes), np.int64) for _ in range(3)]
+        lanes, weights = block.lanes, watch[2]
+        columns = self.blocks.columns(rows, block.replicas)
+        if columns.shape[1] > 1:
+            columns = np.ascontiguousarray(columns[:, block.order])
+        share = 64 if config.plane else 16
+        out: list[Array] = [np.zeros((samples, lanes), np.int64) for _ in range(3)]
         out.append(np.zeros((samples, len(weights), lanes)))
-        path = np.zeros((len(rows) if track else 0, lanes), np.int64)
+        path = np.zeros((watch[3] * len(rows), lanes), np.int64)
         counts = np.zeros(3, np.int64)
-        kernels.sweep_lanes(
-            block.spins, block.field, self.graph, limits,
-            self.blocks.columns(rows, block.replicas), rule, draw,
-            block.replicas.start // share, self.blocks.own_lanes(block.replicas), scratch,
-            block.best, block.energy, block.flips, every, weights, track, tuple(out), path, counts,
+        lanes_sweep.sweep(
+            config, (block.spins, block.best, block.now, block.energy, block.flips),
+            self.graphs[lanes], limits.exact, limits.bound, limits.bytes_, limits.values,
+            limits.slopes, columns, block.order, block.own,
+            (self.keys, block.replicas.start // share, first),
+            _scratch(config, len(limits.values)), watch, tuple(out), path, counts,
         )  # fmt: skip
-        counts[kernels.COUPLINGS] *= lanes
-        return [out[0], out[1], out[2], out[3], path], counts
+        return [_by_replica(block, part) for part in (*out, path)], counts
 
     def _counts(self, sweeps: int, counts: Array) -> Counts:
-        visits = sweeps * len(self.request.replicas) * self.request.model.n
-        size = self.dtype.itemsize
-        couplings = int(counts[kernels.COUPLINGS])
+        visits = sweeps * len(self.request.replicas) * self.rows.n
+        couplings = sweeps * len(self.rows.neighbours) * (self.blocks.stop - self.blocks.start)
         return Counts(
             attempted=visits,
-            flips=int(counts[kernels.FLIPS]),
-            random_words=4 * int(counts[kernels.CALLS]),
+            flips=int(counts[FLIPS]),
+            random_words=4 * int(counts[CALLS]),
             couplings=couplings,
-            bytes=int(
-                visits * (1 + size) + counts[kernels.FLIPS] + couplings * (2 * size + 8 / LANES)
-            ),
+            bytes=visits // 4 + couplings // 8 + couplings * 8 // LANES,
         )
+
+
+def _by_replica(block: LaneBlock, lanes: Array) -> Array:
+    """The last axis in the order of replicas."""
+    out = np.empty_like(lanes)
+    out[..., block.order] = lanes
+    return out
+
+
+def _scratch(config: Lanes, values: int) -> tuple[Array, ...]:
+    """(open lanes, their v or h, flip counts, sums of v, chain), see `lanes_code.visit`."""
+    lanes, size = config.lanes, config.width // 8
+    work = np.zeros(64 + lanes * size, np.uint8)
+    tally = np.zeros(lanes * (1 + 2 * size), np.uint8)
+    chain = np.zeros(64 + values * (64 + 2 * lanes), np.uint8)
+    chain[:8].view(np.int64)[0] = values
+    return (
+        work[:64].view(np.uint64), work[64:].view(f"i{size}"),
+        tally[:lanes], tally[lanes:].view(f"i{min(8, 2 * size)}"),
+        chain[64:].reshape(values, 64 + 2 * lanes),
+    )  # fmt: skip
