@@ -1,0 +1,293 @@
+"""Replicas as the bits of words: table models of small bound, layout plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.dynamics import Thresholds, thresholds
+from isingnpu.rng import W0, W1
+
+from . import planes_limits, planes_sweep
+from .blocks import Blocks
+from .planes_code import Settle, Tally, Visit
+from .planes_graph import GROUP, plane_graph
+
+Array = NDArray[Any]
+
+WORDS = 8  # of 64 replicas in a block
+CALLS = 6  # of Philox in a visit, two planes each
+MAX_BOUND = 127  # quanta; beyond, the choice of a threshold costs more than byte lanes do
+SEGMENT = 128  # sweeps whose thresholds are prepared at once
+
+
+@dataclass(eq=False)
+class Block:
+    """Replicas that one thread sweeps.
+
+    spins, best: (slots, words) uint64, 1 = up; energy: of best, flips: since the last sample,
+    both (lanes,) int64."""
+
+    replicas: range
+    spins: Array
+    best: Array
+    energy: Array
+    flips: Array
+
+
+class PlanePlan:
+    """Spins of up to 512 replicas per block, as bits."""
+
+    kernel = "planes"
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.graph = plane_graph(request)
+        self.blocks = Blocks(request, _ranges(request))
+        self.parts: list[Block] = []
+        self.entries: dict[int, Array] = {}
+        rounds = range(request.rounds)
+        low, high = request.seed & 0xFFFFFFFF, request.seed >> 32
+        self.keys = np.array(
+            [[(low + r * W0) & 0xFFFFFFFF, (high + r * W1) & 0xFFFFFFFF] for r in rounds],
+            np.uint64,
+        ).ravel()
+        self.cuts = np.cumsum([0, *(len(edges) for edges in self.graph.edges)])
+        self.edges = np.concatenate(self.graph.edges)
+        starts = -np.arange(int(self.graph.visits[:, 1].max(initial=0)) + 1)
+        bits = starts[:, None] >> np.arange(self.graph.bits) & 1
+        self.starts = np.ascontiguousarray(-bits).astype(np.uint64)
+        self.parities = tuple(int(p) for p in np.unique(self.graph.visits[:, 2])) or (0,)
+
+    @staticmethod
+    def obstacle(request: Request) -> str | None:
+        """Why this kernel cannot serve the request, or None."""
+        if request.layout.name != "plane":
+            return f"it has no layout {request.layout.name!r}"
+        if request.model.quantized.bound > MAX_BOUND:
+            bound = request.model.quantized.bound
+            return f"max_i sum_j |J_ij| + |h_i| is {bound} quanta, at most {MAX_BOUND} fit"
+        return None
+
+    def load(self, state: State) -> None:
+        self.parts = []
+        for replicas in self.blocks.ranges:
+            own = self._own(replicas)
+            first, end = self.blocks.own_lanes(replicas)
+            flips = np.zeros(len(replicas), np.int64)
+            flips[first:end] = state.flips[own]
+            spins = self._packed(state.spins[own], len(replicas), first)
+            best = self._packed(state.best[own], len(replicas), first)
+            energy = np.empty(len(replicas), np.int64)
+            tally = Tally(len(replicas) // 64)
+            planes_sweep.energies(
+                tally, best, self.edges, self.cuts, self.graph.total,
+                np.zeros((16, tally.words), np.uint64), energy,
+            )  # fmt: skip
+            self.parts.append(Block(replicas, spins, best, energy, flips))
+
+    def _own(self, replicas: range) -> slice:
+        """Where a block's replicas stand among those of the request."""
+        own = self.request.replicas
+        start = max(replicas.start, own.start)
+        return slice(start - own.start, max(min(replicas.stop, own.stop), start) - own.start)
+
+    def _packed(self, spins: Array, lanes: int, first: int) -> Array:
+        """Words (slots, lanes / 64) of states (replicas, sites); padding lanes are down."""
+        n = self.request.model.n
+        words = aligned((-(-n // GROUP) * GROUP + GROUP, lanes // 64))
+        planes_sweep.pack(np.ascontiguousarray(spins), self.graph.site, first, words)
+        return words
+
+    def state(self) -> State:
+        replicas = len(self.request.replicas)
+        spins, best = (np.empty((replicas, self.request.model.n), np.int8) for _ in range(2))
+        flips = np.empty(replicas, np.int64)
+        for block in self.parts:
+            own, (first, end) = self._own(block.replicas), self.blocks.own_lanes(block.replicas)
+            planes_sweep.unpack(block.spins, self.graph.site, first, spins[own])
+            planes_sweep.unpack(block.best, self.graph.site, first, best[own])
+            flips[own] = block.flips[first:end]
+        return State(spins, best, flips)
+
+    def sweep(
+        self,
+        betas: Array,
+        *,
+        first: int,
+        every: int = 0,
+        weights: Array | None = None,
+        track: bool = False,
+    ) -> Measured:
+        request = self.request
+        distinct, rows = threshold_rows(betas, len(request.replicas))
+        limits = thresholds(request.dynamics, distinct, request.model.quantized)
+        if weights is None:
+            weights = np.zeros((0, request.model.n))
+        weights = np.ascontiguousarray(np.asarray(weights, np.float64)[:, self.graph.site])
+        samples = (first + len(rows)) // every - first // every if every else 0
+
+        def one(block: Block) -> tuple[list[Array], Array]:
+            lanes = len(block.replicas)
+            out: list[Array] = [np.zeros((samples, lanes), np.int64) for _ in range(3)]
+            out.append(np.zeros((samples, len(weights), lanes)))
+            out.append(np.zeros((len(rows) if track else 0, lanes), np.int64))
+            before = block.flips.copy()
+            watch = every, weights, track
+            counts = self._sweep(block, rows, limits, first, watch, tuple(out))
+            flips = block.flips + out[2].sum(axis=0) - before
+            begin, end = self.blocks.own_lanes(block.replicas)
+            return out, np.append(counts, flips[begin:end].sum())
+
+        results = self.blocks.map(one, self.parts)
+        energy, magnetization, flips, projections, path = (
+            np.concatenate([np.moveaxis(part[k], -1, 0) for part, _ in results])[self.blocks.own]
+            for k in range(5)
+        )
+        counts = np.sum([counts for _, counts in results], axis=0)
+        return Measured(
+            energy=energy,
+            magnetization=magnetization,
+            flips=flips,
+            projections=projections,
+            path=path,
+            counts=self._counts(len(rows), counts),
+        )
+
+    def _sweep(
+        self, block: Block, rows: Array, limits: Thresholds, first: int, watch: Any, out: Any
+    ) -> Array:
+        """All sweeps of one block, into `out`; returns the counts of planes_sweep."""
+        every, weights, track = watch
+        tally = Tally(len(block.replicas) // 64)
+        graph = self._entries(tally.words), self.graph.visits, self.graph.batches, self.starts
+        terms = self.edges, self.cuts, self.graph.total
+        counts = np.zeros(1, np.int64)
+        columns = self.blocks.columns(rows, block.replicas)
+        first_word = block.replicas.start // 64
+        work = np.zeros((16, tally.words), np.uint64), np.zeros(64 * tally.words, np.int64)
+        sample = 0
+        for begin, end, sizes, masks, patterns in self._segments(columns, limits):
+            visit, settle = self._configurations(tally.words, sizes, columns.shape[1] > 1)
+            for start, stop in _pieces(begin, end, first, 1 if track else every):
+                planes_sweep.sweep_planes(
+                    visit, settle, tally, graph, block.spins, block.flips,
+                    (masks, patterns[start - begin : stop - begin]),
+                    (self.keys, first_word, first + start), counts,
+                )  # fmt: skip
+                sampled = every > 0 and (first + stop) % every == 0
+                if track or sampled:
+                    planes_sweep.look(
+                        tally, block.spins, self.request.model.n, terms, stop - 1,
+                        sample if sampled else -1, block.best, block.energy, block.flips, weights,
+                        track, work, out,
+                    )  # fmt: skip
+                    sample += sampled
+        return counts
+
+    def _entries(self, words: int) -> Array:
+        """The entries with the slot's first word in the place of the slot."""
+        if words not in self.entries:
+            entries = self.graph.entries.copy()
+            entries[:, 0] *= np.uint32(words)
+            self.entries[words] = entries
+        return self.entries[words]
+
+    def _configurations(
+        self, words: int, sizes: tuple[int, ...], own: bool
+    ) -> tuple[Visit, Settle]:
+        graph = self.graph
+        shared: dict[str, Any] = {
+            "words": words,
+            "bits": graph.bits,
+            "parity": 2 if len(self.parities) > 1 else self.parities[0],
+            "classes": graph.classes,
+            "heat_bath": self.request.dynamics.heat_bath,
+            "own": own,
+            "rounds": self.request.rounds,
+            "calls": CALLS,
+        }
+        start = int(graph.visits[0, 1]) if graph.fixed else 0
+        visit = Visit(
+            **shared,
+            fixed=graph.fixed,
+            start=start,
+            block=graph.block,
+            digits=graph.digits,
+            sizes=sizes,
+        )
+        return visit, Settle(**shared)
+
+    def _segments(
+        self, rows: Array, limits: Thresholds
+    ) -> Iterator[tuple[int, int, tuple[int, ...], Array, Array]]:
+        """Runs of sweeps of one variant: begin, end, classes per call, masks and the pattern of
+        each sweep."""
+        planes, classes = 2 * CALLS, self.graph.classes
+        steps = planes_limits.ladder(classes, CALLS)
+        need = planes_limits.needed(limits, classes, self.parities, planes)
+        fits = np.stack([np.all(need <= np.repeat(sizes, 2), axis=1) for sizes in steps])
+        step = np.argmax(fits, axis=0)[rows].max(axis=1)  # the widest that a sweep needs
+        leaves = planes_limits.leaves(limits, 2 * classes)
+        for begin, end in _runs(step):
+            used, patterns = np.unique(rows[begin:end], axis=0, return_inverse=True)
+            if rows.shape[1] == 1:
+                masks = planes_limits.masks(leaves[used[:, 0]])
+            else:
+                masks = planes_limits.own_masks(leaves, used)
+            yield begin, end, steps[step[begin]], masks, patterns.ravel()
+
+    def _counts(self, sweeps: int, counts: Array) -> Counts:
+        words = sum(len(block.replicas) for block in self.parts) // 64
+        n, entries = self.request.model.n, len(self.graph.entries)
+        return Counts(
+            attempted=sweeps * len(self.request.replicas) * n,
+            flips=int(counts[1]),
+            random_words=4 * int(counts[planes_sweep.CALLS]),
+            couplings=64 * sweeps * words * entries,
+            bytes=sweeps * (8 * words * (2 * n + entries) + 8 * entries * len(self.parts)),
+        )
+
+
+def _ranges(request: Request) -> list[range]:
+    """Blocks of 1, 2, 4 or 8 whole words that hold the replicas, at least one per thread if
+    there are so many words."""
+    own = request.replicas
+    word, stop = own.start // 64, -(-own.stop // 64)
+    share = -(-(stop - word) // request.threads)
+    ranges: list[range] = []
+    while word < stop or not ranges:
+        wanted = min(share, WORDS, stop - word)
+        words = 1 << max(0, wanted - 1).bit_length()
+        ranges.append(range(64 * word, 64 * (word + words)))
+        word += words
+    return ranges
+
+
+def _runs(step: Array) -> Iterator[tuple[int, int]]:
+    """Begin and end of the runs of equal values, at most SEGMENT long."""
+    edges = np.flatnonzero(np.diff(step, prepend=-1, append=-1))
+    for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        for begin in range(a, b, SEGMENT):
+            yield begin, min(begin + SEGMENT, b)
+
+
+def _pieces(begin: int, end: int, first: int, every: int) -> Iterator[tuple[int, int]]:
+    """Cut sweeps begin .. end behind those whose 1-based number is a multiple of `every`."""
+    while begin < end:
+        stop = min(end, (first + begin) // every * every + every - first) if every else end
+        yield begin, stop
+        begin = stop
+
+
+def aligned(shape: tuple[int, int]) -> Array:
+    """Zero words (slots, words) that begin at a cache line."""
+    size = shape[0] * shape[1]
+    whole = np.zeros(size + 8, np.uint64)
+    skipped = -whole.ctypes.data // 8 % 8
+    return whole[skipped : skipped + size].reshape(shape)
