@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from isingnpu import rng
 from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
-from isingnpu.dynamics import Thresholds, fixed_point_exponential, thresholds
+from isingnpu.bonds import cluster_bonds, improved_moments, improved_susceptibility
+from isingnpu.dynamics import (
+    Thresholds,
+    bond_thresholds,
+    fixed_point_exponential,
+    thresholds,
+)
 
 Array = NDArray[Any]
 
@@ -46,9 +52,10 @@ class ReferencePlan:
         track: bool = False,
     ) -> Measured:
         distinct, rows = threshold_rows(betas, len(self.request.replicas))
-        limits = thresholds(self.request.dynamics, distinct, self.model)
+        limits = self._limits(distinct)
         weights = np.zeros((0, self.spins.shape[1])) if weights is None else weights
         energy, magnetization, flips, projections, path = [], [], [], [], []
+        self.improved: list[Array] = []
         total = 0
         for t, row in enumerate(rows):
             flipped = self._one_sweep(limits, np.broadcast_to(row, len(self.spins)), first + t)
@@ -64,6 +71,7 @@ class ReferencePlan:
                 projections.append(self.spins @ weights.T)
                 flips.append(self.flips.copy())
                 self.flips[:] = 0
+                self._sample_clusters()
         return Measured(
             energy=self._stack(energy),
             magnetization=self._stack(magnetization),
@@ -73,9 +81,17 @@ class ReferencePlan:
             else np.zeros((len(self.spins), 0, len(weights))),
             path=self._stack(path),
             counts=self._counts(len(rows), total),
+            improved=np.stack(self.improved, axis=1) if self.improved else None,
         )
 
-    def _one_sweep(self, limits: Thresholds, row: Array, sweep: int) -> Array:
+    def _limits(self, betas: Array) -> Any:
+        """Thresholds of the distinct betas."""
+        return thresholds(self.request.dynamics, betas, self.model)
+
+    def _sample_clusters(self) -> None:
+        """Nothing: single-spin moves have none."""
+
+    def _one_sweep(self, limits: Any, row: Array, sweep: int) -> Array:
         """Visit every site once, in order; returns flips (replicas,)."""
         flips = np.zeros(len(self.spins), np.int64)
         for site in self.request.layout.order:
@@ -157,6 +173,80 @@ def _fixed_point_accepts(limits: Thresholds, row: int, r: int, x: int) -> bool:
     return x <= 0 or r < e
 
 
+class ClusterPlan(ReferencePlan):
+    """Swendsen-Wang and Wolff: every bond is drawn, every cluster labelled by its least site."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.bonds = cluster_bonds(request.model)
+        self.magnitudes = np.unique(np.abs(self.bonds.coupling))
+
+    def _limits(self, betas: Array) -> Any:
+        return bond_thresholds(betas, self.magnitudes, self.model.quantum)
+
+    def _one_sweep(self, limits: Any, row: Array, sweep: int) -> Array:
+        wolff = self.request.dynamics.clusters
+        flips = np.zeros(len(self.spins), np.int64)
+        for clock in range(sweep * wolff, (sweep + 1) * wolff) if wolff else [sweep]:
+            self.roots = self._roots(limits[row], clock)
+            flip = self._flipped(self.roots, clock)
+            self.spins[flip] *= -1
+            flips += flip.sum(axis=1)
+        self.flipped = flips
+        return flips
+
+    def _roots(self, limits: Array, clock: int) -> Array:
+        """(replicas, sites) the smallest site of each site's cluster."""
+        bonds, request = self.bonds, self.request
+        i, j, replicas = bonds.owner, bonds.other, np.array(request.replicas)
+        r = rng.bond_integers(replicas, i, bonds.slot, clock, request.seed, request.rounds)
+        limit = limits[:, np.searchsorted(self.magnitudes, np.abs(bonds.coupling))]
+        satisfied = bonds.coupling * self.spins[:, i] * self.spins[:, j] > 0
+        n = self.spins.shape[1]
+        return np.stack([smallest_labels(n, i[row], j[row]) for row in satisfied & (r < limit)])
+
+    def _flipped(self, roots: Array, clock: int) -> Array:
+        """(replicas, sites) whether a site's cluster flips."""
+        request, n = self.request, self.spins.shape[1]
+        key = clock, request.seed, request.rounds
+        if request.dynamics.clusters == 0 or n == 0:
+            return rng.cluster_coins(np.array(request.replicas), roots, *key)
+        seeds = [rng.seed_site(replica, n, *key) for replica in request.replicas]
+        return np.asarray(roots == np.take_along_axis(roots, np.array(seeds)[:, None], axis=1))
+
+    def _sample_clusters(self) -> None:
+        n, wolff = self.spins.shape[1], self.request.dynamics.clusters
+        if not self.request.improved:
+            return
+        if wolff:
+            self.improved.append(improved_susceptibility(self.flipped, wolff, n))
+        else:
+            squares, fourths = zip(*map(_size_sums, self.roots), strict=True)
+            self.improved.append(improved_moments(squares, fourths, n))
+
+
+def smallest_labels(n: int, i: Array, j: Array) -> Array:
+    """(n,) the smallest site that each site is joined to by the pairs (i, j)."""
+    label = np.arange(n)
+    while True:
+        lower = label.copy()
+        np.minimum.at(lower, i, label[j])
+        np.minimum.at(lower, j, label[i])
+        if np.array_equal(lower, label):
+            return label
+        label = lower
+
+
+def _size_sums(root: Array) -> tuple[int, float]:
+    """sum |c|^2 and, in the order of the roots, sum |c|^4 in float64."""
+    sizes = np.bincount(root)
+    squares = [int(size) ** 2 for size in sizes[sizes > 0]]
+    fourth = 0.0
+    for square in squares:
+        fourth += float(square) * float(square)
+    return sum(squares), fourth
+
+
 class ReferenceBackend:
     """Always available."""
 
@@ -166,7 +256,8 @@ class ReferenceBackend:
         return None
 
     def plan(self, request: Request) -> ReferencePlan:
-        return ReferencePlan(request)
+        plan = ClusterPlan if request.dynamics.moves_clusters else ReferencePlan
+        return plan(request)
 
 
 backend = ReferenceBackend()

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from isingnpu import observables, rng
 from isingnpu.backend import State, get_backend
+from isingnpu.bonds import MAX_CLUSTER_READS, request_layout
 from isingnpu.dynamics import HEAT_BATH, METROPOLIS, Dynamics, get_dynamics
-from isingnpu.layout import MAX_READS, choose_layout
+from isingnpu.layout import MAX_READS
 from isingnpu.ledger import Ledger
 from isingnpu.loop import Limits, continue_run
 from isingnpu.model import IsingModel
@@ -36,7 +37,7 @@ def anneal(
     dynamics: str | Dynamics | None = None,
     backend: str = "auto",
     seed: int | np.random.SeedSequence | np.random.Generator | None = None,
-    initial: ArrayLike | None = None,
+    initial: ArrayLike | str | None = None,
     observe: str | Iterable[str] = (),
     every: int = 1,
     time_limit: float | None = None,
@@ -45,6 +46,7 @@ def anneal(
     order: ArrayLike | None = None,
     rounds: int = 10,
     threads: int | None = None,
+    kernel: str | None = None,
     interrupt: Callable[[], bool] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
@@ -56,20 +58,25 @@ def anneal(
     array of betas (sweeps,) or (sweeps, replicas), or None for the default; `sweeps` counts only
     for a default. first_replica: read k of a larger request is `first_replica=k, replicas=1`
     with that request's seed and `layout`. dynamics: default Metropolis, but heat bath if no site
-    has more than two neighbours. initial: first spins (sites,) or (replicas, sites).
+    has more than two neighbours; cluster moves are for `sample`. initial: first spins (sites,) or
+    (replicas, sites), "up" for all +1, None for random ones.
     observe, every: see isingnpu.observables; a sample after every `every`-th sweep.
+    layout: see isingnpu.layout. kernel: one of the backend's, which changes the speed only.
     time_limit (s), target (energy; stops after the first sweep at which a read has reached it),
     interrupt (called between chunks) and Ctrl-C end the run early with what it has.
     checkpoint: file that is rewritten every `checkpoint_every` seconds and at the end, and that
     `resume` continues. Raises ValueError for what is not allowed, BackendUnavailable.
     """
     plan = as_schedule(schedule, model, sweeps)
+    rule = _annealing_rule(model) if dynamics is None else get_dynamics(dynamics)
+    if rule.moves_clusters:
+        raise ValueError(f"anneal has no {rule.name}: cluster moves are for sample")
     run = _begin(
         model, plan, "anneal",
         replicas=replicas, first_replica=first_replica,
-        dynamics=dynamics or _annealing_rule(model), backend=backend, seed=seed, initial=initial,
+        dynamics=rule, backend=backend, seed=seed, initial=initial,
         observe=observe, every=every, burn_in=0, layout=layout, order=order, rounds=rounds,
-        threads=threads,
+        threads=threads, kernel=kernel,
     )  # fmt: skip
     limits = Limits(time_limit, target, interrupt, checkpoint, checkpoint_every, progress)
     return continue_run(run, limits)
@@ -91,9 +98,10 @@ def sample(
     replicas: int = 1,
     first_replica: int = 0,
     dynamics: str | Dynamics = "heat-bath",
+    clusters: int = 1,
     backend: str = "auto",
     seed: int | np.random.SeedSequence | np.random.Generator | None = None,
-    initial: ArrayLike | None = None,
+    initial: ArrayLike | str | None = None,
     observe: str | Iterable[str] = ("energy", "magnetization"),
     every: int = 1,
     time_limit: float | None = None,
@@ -101,6 +109,7 @@ def sample(
     order: ArrayLike | None = None,
     rounds: int = 10,
     threads: int | None = None,
+    kernel: str | None = None,
     interrupt: Callable[[], bool] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
@@ -110,14 +119,18 @@ def sample(
     with a sample after every `every`-th. Arguments as in `anneal`.
 
     The default is heat bath: sequential Metropolis flips each free spin (dE = 0) at every visit,
-    which is not ergodic for it. Run.spins are the last states."""
+    which is not ergodic for it. Run.spins are the last states.
+
+    dynamics "swendsen-wang" and "wolff" flip clusters of models without fields, which near a
+    critical point decorrelates in a few sweeps. A sweep of Wolff is that many `clusters`."""
+    rule = get_dynamics(dynamics, _whole("clusters", clusters, 1))
     burn_in = _whole("burn_in", burn_in, 0)
     plan = constant(beta, constant(beta, sweeps).sweeps + burn_in)
     run = _begin(
         model, plan, "sample",
-        replicas=replicas, first_replica=first_replica, dynamics=dynamics, backend=backend,
+        replicas=replicas, first_replica=first_replica, dynamics=rule, backend=backend,
         seed=seed, initial=initial, observe=observe, every=every, burn_in=burn_in,
-        layout=layout, order=order, rounds=rounds, threads=threads,
+        layout=layout, order=order, rounds=rounds, threads=threads, kernel=kernel,
     )  # fmt: skip
     limits = Limits(time_limit, None, interrupt, checkpoint, checkpoint_every, progress)
     return continue_run(run, limits)
@@ -149,8 +162,10 @@ def resume(
         longer = np.repeat(run.betas[-1:], sweeps, axis=0)
         run = replace(run, betas=np.concatenate([run.betas, longer]))
     s = run.settings
-    chosen = replace(s, backend=backend or s.backend, threads=threads or s.threads)
-    run = replace(run, settings=replace(chosen, backend=get_backend(chosen.backend).name))
+    name = get_backend(backend or s.backend).name
+    kernel = s.kernel if name == s.backend else None
+    chosen = replace(s, backend=name, threads=threads or s.threads, kernel=kernel)
+    run = replace(run, settings=chosen)
     limits = Limits(time_limit, target, interrupt, checkpoint, checkpoint_every, progress)
     return continue_run(run, limits)
 
@@ -162,10 +177,10 @@ def _begin(
     *,
     replicas: int,
     first_replica: int,
-    dynamics: str | Dynamics,
+    dynamics: Dynamics,
     backend: str,
     seed: int | np.random.SeedSequence | np.random.Generator | None,
-    initial: ArrayLike | None,
+    initial: ArrayLike | str | None,
     observe: str | Iterable[str],
     every: int,
     burn_in: int,
@@ -173,6 +188,7 @@ def _begin(
     order: ArrayLike | None,
     rounds: int,
     threads: int | None,
+    kernel: str | None,
 ) -> Run:
     """A run of no sweeps yet; every argument checked."""
     replicas, every = _whole("replicas", replicas, 1), _whole("every", every, 1)
@@ -184,19 +200,23 @@ def _begin(
         raise ValueError(
             f"betas must have shape (sweeps,) or (sweeps, {replicas}), got {schedule.betas.shape}"
         )
-    if schedule.sweeps >= 1 << 31:
-        raise ValueError(f"at most 2^31 - 1 sweeps per run, got {schedule.sweeps}")
-    names = observables.check_names(observe, model, replicas)
-    key = rng.as_seed(seed)
-    chosen = choose_layout(model, replicas, layout, order)
-    if first_replica + replicas > MAX_READS[chosen.name]:
+    if schedule.sweeps * max(1, dynamics.clusters) >= 1 << 31:
         raise ValueError(
-            f"first_replica + replicas must be at most {MAX_READS[chosen.name]} in layout "
+            f"at most 2^31 - 1 sweeps, or Wolff clusters, per run, got "
+            f"{schedule.sweeps * max(1, dynamics.clusters)}"
+        )
+    names = observables.check_names(observe, model, replicas, dynamics)
+    key = rng.as_seed(seed)
+    chosen = request_layout(model, dynamics, replicas, layout, order)
+    most = MAX_CLUSTER_READS if dynamics.moves_clusters else MAX_READS[chosen.name]
+    if first_replica + replicas > most:
+        raise ValueError(
+            f"first_replica + replicas must be at most {most} in layout "
             f"{chosen.name!r}, got {first_replica + replicas}"
         )
     settings = Settings(
         method=method,
-        dynamics=get_dynamics(dynamics).name,
+        dynamics=dynamics.name,
         seed=key,
         replicas=replicas,
         first_replica=first_replica,
@@ -209,6 +229,8 @@ def _begin(
         burn_in=burn_in,
         observe=names,
         order=None if order is None else tuple(np.asarray(order).tolist()),
+        clusters=dynamics.clusters,
+        kernel=kernel,
     )
     spins = _first_spins(model, settings, initial)
     zero = np.zeros(replicas)
@@ -240,10 +262,14 @@ def _whole(name: str, value: object, least: int) -> int:
     return int(number)
 
 
-def _first_spins(model: IsingModel, settings: Settings, initial: ArrayLike | None) -> Array:
+def _first_spins(model: IsingModel, settings: Settings, initial: ArrayLike | str | None) -> Array:
     reads = range(settings.first_replica, settings.first_replica + settings.replicas)
     if initial is None:
         return rng.initial_spins(reads, model.n, settings.seed)
+    if isinstance(initial, str):
+        if initial != "up":
+            raise ValueError(f"initial must be spins, 'up' or None, got {initial!r}")
+        return np.ones((settings.replicas, model.n), np.int8)
     spins = model.check_spins(initial)
     if spins.ndim > 2 or (spins.ndim == 2 and len(spins) not in (1, settings.replicas)):
         raise ValueError(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,8 @@ class Request:
     """Everything that a trajectory is a function of, apart from first spins and betas.
 
     replicas: global read indices, so that one read can be replayed alone. threads and kernel
-    (None: the backend chooses) may change the speed, never the result.
+    (None: the backend chooses) may change the speed, never the result. improved: cluster dynamics
+    of a ferromagnet also measure `Measured.improved`.
     """
 
     model: IsingModel
@@ -57,16 +59,18 @@ class Request:
     rounds: int = 10
     threads: int = 1
     kernel: str | None = None
+    improved: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
     """Events counted by a kernel; integers, summed over replicas.
 
-    attempted: spins visited; flips: spins flipped, both of the reads asked for. What the kernel
-    did for them, padding of its vectors included: random_words: 32-bit Philox output words
-    computed; couplings: couplings read; bytes: bytes of spins, fields and couplings that the
-    kernel's loops load and store (from whichever cache or memory holds them).
+    attempted: spins visited (Wolff: spins of its clusters); flips: spins flipped, both of the
+    reads asked for. What the kernel did for them, padding of its vectors included: random_words:
+    32-bit Philox output words computed; couplings: couplings read; bytes: bytes of spins, fields
+    and couplings that the kernel's loops load and store (from whichever cache or memory holds
+    them).
     """
 
     attempted: int = 0
@@ -92,7 +96,8 @@ class Measured:
     energy, magnetization: (replicas, samples) int64 in quanta and in spins; flips: (replicas,
     samples) int64 since the sample before, also one of an earlier call; projections: (replicas,
     samples, k) float64, sum_i w_ki s_i; path: (replicas, sweeps) int64 energy after every sweep,
-    or (replicas, 0).
+    or (replicas, 0). improved: (replicas, samples, 2) float64, m^2 and m^4 from the clusters of
+    the sampled sweeps, see isingnpu.bonds; None unless the request asks for it.
     """
 
     energy: Array
@@ -101,6 +106,7 @@ class Measured:
     projections: Array
     path: Array
     counts: Counts
+    improved: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +165,14 @@ class Backend(Protocol):
 
     def plan(self, request: Request) -> Plan:
         """Allocate and prepare; ValueError if the request cannot be met."""
+
+
+@runtime_checkable
+class Compiling(Protocol):
+    """A backend whose kernels are compiled at first use."""
+
+    def warm(self) -> Iterator[tuple[str, float]]:
+        """Compile those that usual requests need: (what, seconds) of each."""
 
 
 def backend_names() -> tuple[str, ...]:

@@ -51,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     _critical_options(_add(commands, "critical", _critical, "find beta_c with an error bar"))
     _bench_options(_add(commands, "bench", _bench, "measure throughput and time to target"))
     info = _add(commands, "info", _info, "version, backends, sensors")
-    info.add_argument("--warm", action="store_true", help="compile all kernels into the cache")
+    info.add_argument("--warm", action="store_true", help="compile the usual kernels beforehand")
+    info.add_argument("--quiet", action="store_true", help="no progress on standard error")
     return top
 
 
@@ -89,6 +90,8 @@ def _anneal_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--beta-start", type=float, help="first inverse temperature")
     sub.add_argument("--beta-end", type=float, help="last inverse temperature; no final quench")
     sub.add_argument("--dynamics", help="metropolis or heat-bath (default: by the model)")
+    sub.add_argument("--layout", help="lane, plane or lattice (default: by model and reads)")
+    sub.add_argument("--kernel", help="a kernel of the backend (default: by the request)")
     sub.add_argument("--time-limit", type=float, help="stop after this many seconds")
     sub.add_argument("--target", type=float, help="energy to reach; exit code 1 if it is not")
     sub.add_argument("--stop-at-target", action="store_true", help="stop when a read is there")
@@ -147,6 +150,8 @@ def _anneal(a: argparse.Namespace) -> int:
             schedule=(a.schedule, a.sweeps, a.beta_start, a.beta_end),
             replicas=a.reads,
             dynamics=a.dynamics,
+            layout=a.layout,
+            kernel=a.kernel,
             backend=a.backend,
             seed=a.seed,
             **options,
@@ -227,6 +232,10 @@ def _bench(a: argparse.Namespace) -> int:
 def _info(a: argparse.Namespace) -> int:
     from isingnpu import results
 
+    if a.warm:
+        with results.status_line(_shows_progress(a)) as show:
+            _print(a, results.warm(show), results.warm_text)
+        return 0
     _print(a, results.info(), results.info_text)
     return 0
 

@@ -1,4 +1,4 @@
-"""Single-spin dynamics as data: a rule is a table of 64-bit integer thresholds.
+"""Dynamics as data: a rule is a table of 64-bit integer thresholds.
 
 A decision compares a random integer r, uniform in 0..2^64-1, with a threshold T. Fields are in
 quanta q of `IsingModel.quantized`: h = sum_j J_ij s_j + h_i and v = s_i h, so flipping s_i costs
@@ -16,7 +16,12 @@ above 2^14 quanta) use an integer exponential instead, exact to 2^-48:
 
 which is r < 2^64 / (1 + e) and r < 2^64 e / (1 + e) without a division.
 
-Metropolis et al., J. Chem. Phys. 21, 1087 (1953); Glauber, J. Math. Phys. 4, 294 (1963).
+Cluster moves join two spins of a satisfied bond, J_ij s_i s_j > 0, iff r < T(|J_ij|) with
+T(J) = floor(2^64 (1 - exp(-2 beta q J))). Swendsen-Wang flips each cluster of a sweep with
+probability 1/2; Wolff flips the cluster of a random site.
+
+Metropolis et al., J. Chem. Phys. 21, 1087 (1953); Glauber, J. Math. Phys. 4, 294 (1963);
+Swendsen, Wang, Phys. Rev. Lett. 58, 86 (1987); Wolff, Phys. Rev. Lett. 62, 361 (1989).
 """
 
 from __future__ import annotations
@@ -40,13 +45,26 @@ _SLACK = 2.0**-40
 
 @dataclass(frozen=True)
 class Dynamics:
-    """A single-spin rule: its name and whether it draws the new spin (heat bath) or a flip."""
+    """A rule. heat_bath: a single-spin rule that draws the new spin instead of a flip.
+    clusters: 0 for single-spin rules and Swendsen-Wang, which flips clusters of all sites; for
+    Wolff, how many are grown and flipped per sweep. The number is fixed: stopping when enough
+    spins have flipped would make large clusters, and so some states, the likelier last ones."""
 
     name: str
-    heat_bath: bool
+    heat_bath: bool = False
+    clusters: int = 0
+
+    @property
+    def moves_clusters(self) -> bool:
+        """Whether it is no single-spin rule."""
+        return self.name in CLUSTER_DYNAMICS
 
     def flip_probability(self, energy_change: ArrayLike, beta: float) -> Array:
-        """Probability that a visited spin flips when the flip costs `energy_change`."""
+        """Probability that a visited spin flips when the flip costs `energy_change`.
+
+        ValueError for cluster moves, which no single energy change decides."""
+        if self.moves_clusters:
+            raise ValueError(f"{self.name} flips clusters, not single spins")
         x = beta * np.asarray(energy_change, np.float64)
         if self.heat_bath:
             return np.asarray(0.5 * (1.0 - np.tanh(0.5 * x)))
@@ -56,14 +74,19 @@ class Dynamics:
 METROPOLIS = Dynamics("metropolis", heat_bath=False)
 HEAT_BATH = Dynamics("heat-bath", heat_bath=True)
 DYNAMICS = {"metropolis": METROPOLIS, "heat-bath": HEAT_BATH, "glauber": HEAT_BATH}
+CLUSTER_DYNAMICS = ("swendsen-wang", "wolff")
 
 
-def get_dynamics(name: str | Dynamics) -> Dynamics:
-    """The rule of that name: "metropolis", "heat-bath" or its other name "glauber"."""
+def get_dynamics(name: str | Dynamics, clusters: int = 1) -> Dynamics:
+    """The rule of that name: "metropolis", "heat-bath" or its other name "glauber",
+    "swendsen-wang", or "wolff" with that many clusters per sweep."""
     if isinstance(name, Dynamics):
         return name
+    if name in CLUSTER_DYNAMICS:
+        return Dynamics(name, clusters=clusters if name == "wolff" else 0)
     if name not in DYNAMICS:
-        raise ValueError(f"unknown dynamics {name!r}, allowed are {', '.join(DYNAMICS)}")
+        allowed = ", ".join((*DYNAMICS, *CLUSTER_DYNAMICS))
+        raise ValueError(f"unknown dynamics {name!r}, allowed are {allowed}")
     return DYNAMICS[name]
 
 
@@ -96,6 +119,14 @@ def thresholds(dynamics: Dynamics, betas: ArrayLike, model: Quantized) -> Thresh
     return _fixed_thresholds(dynamics, beta, model)
 
 
+def bond_thresholds(betas: ArrayLike, magnitudes: ArrayLike, quantum: float) -> NDArray[np.uint64]:
+    """T = floor(2^64 (1 - exp(-2 beta quantum |J|))), capped at 2^64 - 1, for betas (k,) and
+    coupling magnitudes (m,) in quanta: (k, m)."""
+    size = np.asarray(magnitudes, np.float64)
+    with np.errstate(over="ignore"):
+        return _to_u64(-np.expm1(-2.0 * check_betas(betas)[:, None] * quantum * size))
+
+
 def check_betas(betas: ArrayLike) -> Array:
     """`betas` as float64, or ValueError naming the first that is negative or not finite."""
     beta = np.asarray(betas, np.float64) + 0.0  # -0.0 becomes 0.0
@@ -111,9 +142,13 @@ def threshold_digest(dynamics: Dynamics, betas: ArrayLike, model: Quantized) -> 
     """SHA-256 of the integers that decide for these betas, in ascending order of beta."""
     distinct = np.unique(check_betas(betas))
     digest = hashlib.sha256(dynamics.name.encode())
+    magnitudes = np.unique(np.abs(model.couplings))
     for start in range(0, len(distinct), 256):
         some = distinct[start : start + 256]
-        if model.table:
+        if dynamics.moves_clusters:
+            table = bond_thresholds(some, magnitudes, model.quantum)
+            digest.update(table.astype("<u8").tobytes())
+        elif model.table:
             digest.update(_table(dynamics, some, model).astype("<u8").tobytes())
         else:
             constants = [fixed_point_constant(float(b), model.quantum) for b in some]

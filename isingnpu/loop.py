@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from isingnpu import observables
 from isingnpu.archive import model_arrays
 from isingnpu.backend import Counts, Measured, Plan, Request, get_backend
+from isingnpu.bonds import request_layout
 from isingnpu.dynamics import get_dynamics, threshold_digest
-from isingnpu.layout import Layout, choose_layout
+from isingnpu.layout import Layout
 from isingnpu.ledger import Ledger, Meter
 from isingnpu.model import IsingModel
 from isingnpu.run import Run, provenance
@@ -60,7 +61,7 @@ class Limits:
 def _provenance(run: Run, kernel: str) -> dict[str, Any]:
     """Where the result comes from; ValueError if thresholds are no longer those it began with."""
     s = run.settings
-    digest = threshold_digest(get_dynamics(s.dynamics), run.betas, run.model.quantized)
+    digest = threshold_digest(get_dynamics(s.dynamics, s.clusters), run.betas, run.model.quantized)
     before = run.provenance.get("thresholds", digest)
     if before != digest:
         raise ValueError(
@@ -73,13 +74,24 @@ def _provenance(run: Run, kernel: str) -> dict[str, Any]:
 def _request(run: Run, layout: Layout) -> Request:
     s = run.settings
     reads = range(s.first_replica, s.first_replica + s.replicas)
-    return Request(run.model, get_dynamics(s.dynamics), reads, s.seed, layout, s.rounds, s.threads)
+    return Request(
+        model=run.model,
+        dynamics=get_dynamics(s.dynamics, s.clusters),
+        replicas=reads,
+        seed=s.seed,
+        layout=layout,
+        rounds=s.rounds,
+        threads=s.threads,
+        kernel=s.kernel,
+        improved=any(name in observables.IMPROVED for name in s.observe),
+    )
 
 
 def continue_run(run: Run, limits: Limits) -> Run:
     """Sweep a run on, from where it stands to the end of its schedule or to a limit."""
     s = run.settings
-    layout = choose_layout(run.model, s.replicas, s.layout.split("-")[0], s.order)
+    rule, name = get_dynamics(s.dynamics, s.clusters), s.layout.split("-")[0]
+    layout = request_layout(run.model, rule, s.replicas, name, s.order)
     if layout.version != s.layout:
         raise ValueError(f"the run used layout {s.layout}, this version has {layout.version}")
     if limits.checkpoint is not None:

@@ -10,6 +10,8 @@ Per replica and sample, with N sites:
     work, heat        since the start of the run, in units of k_B T of the bath (dimensionless):
                       w = sum_k (beta_k - beta_{k-1}) E(s_{k-1}),  q = -sum_k beta_k (E(s_k) -
                       E(s_{k-1})), so that beta_K E_K - beta_1 E_0 = w - q for each replica
+    improved_m2       m^2 of the clusters of the sampled sweep, cluster dynamics of ferromagnets
+    improved_m4       m^4 of the same, Swendsen-Wang only; see isingnpu.bonds
 
 Series are (replicas, samples) float64; overlap is (replicas // 2, samples).
 """
@@ -23,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.backend import Measured
+from isingnpu.dynamics import HEAT_BATH, Dynamics
 from isingnpu.model import IsingModel
 
 Array = NDArray[np.float64]
@@ -41,12 +44,21 @@ NAMES = (
 )
 
 
-def check_names(names: str | Iterable[str], model: IsingModel, replicas: int) -> tuple[str, ...]:
+# What only clusters tell.
+IMPROVED = ("improved_m2", "improved_m4")
+
+
+def check_names(
+    names: str | Iterable[str], model: IsingModel, replicas: int, dynamics: Dynamics = HEAT_BATH
+) -> tuple[str, ...]:
     """The observables asked for, or ValueError for one that is unknown or impossible here."""
     chosen = (names,) if isinstance(names, str) else tuple(dict.fromkeys(names))
     for name in chosen:
-        if name not in NAMES:
-            raise ValueError(f"unknown observable {name!r}, allowed are {', '.join(NAMES)}")
+        if name not in NAMES + IMPROVED:
+            allowed = ", ".join(NAMES + IMPROVED)
+            raise ValueError(f"unknown observable {name!r}, allowed are {allowed}")
+        if name in IMPROVED:
+            _check_improved(name, model, dynamics)
     if "overlap" in chosen and replicas % 2:
         raise ValueError(f"overlap pairs replicas: their number must be even, got {replicas}")
     if "structure_factor" in chosen and (
@@ -54,6 +66,18 @@ def check_names(names: str | Iterable[str], model: IsingModel, replicas: int) ->
     ):
         raise ValueError("structure_factor needs a model with positions, built by a lattice")
     return chosen
+
+
+def _check_improved(name: str, model: IsingModel, dynamics: Dynamics) -> None:
+    if not dynamics.moves_clusters:
+        raise ValueError(f"{name} is made of clusters: use dynamics='swendsen-wang' or 'wolff'")
+    if name == "improved_m4" and dynamics.clusters:
+        raise ValueError("improved_m4 needs all clusters: use dynamics='swendsen-wang'")
+    if model.quantized.couplings.min(initial=0) < 0:
+        raise ValueError(
+            f"{name} needs couplings J >= 0, got {model.csr.data.min()}: in other clusters the "
+            "spins differ in sign"
+        )
 
 
 def wave_weights(model: IsingModel) -> Array:
@@ -124,6 +148,8 @@ class Recorder:
         if "structure_factor" in self.names:
             d = measured.projections.shape[2] // 2
             made["structure_factor"] = (measured.projections**2).sum(axis=2) / (n * d)
+        if measured.improved is not None:
+            made["improved_m2"], made["improved_m4"] = np.moveaxis(measured.improved, 2, 0)
         if spins is not None:
             pairs = spins.reshape(len(spins) // 2, 2, self.model.n).astype(np.int64)
             made["overlap"] = (pairs[:, 0] * pairs[:, 1]).sum(axis=1)[:, None] / n

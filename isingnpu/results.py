@@ -13,7 +13,13 @@ import numpy as np
 
 from isingnpu._version import __version__
 from isingnpu.annealing import anneal
-from isingnpu.backend import BUILT_IN, BackendUnavailable, backend_names, find_backend
+from isingnpu.backend import (
+    BUILT_IN,
+    BackendUnavailable,
+    Compiling,
+    backend_names,
+    find_backend,
+)
 from isingnpu.ledger import sensors
 from isingnpu.model import IsingModel
 from isingnpu.run import Run, commit
@@ -177,6 +183,31 @@ def info_text(result: dict[str, Any]) -> str:
         for name, state in result[kind].items():
             lines.append(f"  {name:10} {'available' if state['available'] else state['reason']}")
     return "\n".join(lines)
+
+
+def warm(show: Callable[[str], object]) -> dict[str, Any]:
+    """Compile the kernels of every backend that compiles any; seconds by backend and kernel.
+
+    Compiled code is kept on disk: in $NUMBA_CACHE_DIR, or beside the kernels."""
+    took: dict[str, dict[str, float]] = {}
+    for name in backend_names():
+        backend = find_backend(name)
+        if backend.unavailable() is None and isinstance(backend, Compiling):
+            took[name] = {}
+            for kernel, seconds in backend.warm():
+                took[name][kernel] = round(seconds, 3)
+                show(f"{name}: {kernel} {seconds:.1f} s")
+    return {"seconds": took}
+
+
+def warm_text(result: dict[str, Any]) -> str:
+    """Seconds per kernel as a table."""
+    rows = [
+        f"  {backend}: {kernel:28} {seconds:6.1f} s"
+        for backend, kernels in result["seconds"].items()
+        for kernel, seconds in kernels.items()
+    ]
+    return "\n".join(["compiled, or found in the cache:", *rows])
 
 
 def require_plots() -> None:

@@ -38,6 +38,11 @@ class Stream(enum.IntEnum):
     COUPLINGS = 2  # disordered couplings and fields
     GRAPH = 3  # random graphs
     PLANT = 4  # planted ground states
+    BOND = 8  # bonds of clusters
+    COIN = 9  # whether a cluster flips
+    SEED_SITE = 10  # first site of a Wolff cluster
+    ATTENTION = 11  # random attention scores
+    WANG_LANDAU = 12  # proposals of flat-histogram walks
 
 
 def as_seed(seed: int | np.random.SeedSequence | np.random.Generator | None) -> int:
@@ -117,12 +122,59 @@ def lattice_integers(
     return _planes(word, np.asarray(row), clock, replica << 11, bit, seed, rounds)
 
 
-def _planes(c0: U64, c1: ArrayLike, c2: int, c3: int, bit: U64, seed: int, rounds: int) -> U64:
+def bond_integers(
+    replicas: ArrayLike,
+    owners: ArrayLike,
+    slots: ArrayLike,
+    clock: int,
+    seed: int,
+    rounds: int = 10,
+) -> U64:
+    """The 64-bit integers of bonds, (bonds,), for one replica, or (replicas, bonds); owners and
+    slots are those of isingnpu.bonds.
+
+    Counter (owner // 64, slot, clock, call | BOND << 5 | replica << 11), bit owner % 64; planes as
+    in `plane_integers`. clock is the sweep, or for the k-th Wolff cluster of each sweep,
+    clusters per sweep * sweep + k."""
+    owner, c3 = np.asarray(owners, np.uint64), _replica_word(replicas, Stream.BOND)
+    return _planes(owner // np.uint64(64), slots, clock, c3, owner, seed, rounds)
+
+
+def cluster_coins(
+    replicas: ArrayLike, roots: ArrayLike, clock: int, seed: int, rounds: int = 10
+) -> NDArray[np.bool_]:
+    """Whether the clusters with these roots (their smallest sites) flip, (roots,) for one replica,
+    or (replicas, roots) for roots of that shape: bit root % 64 of
+    x0 | x1 << 32 of counter (root // 64, 0, clock, COIN << 5 | replica << 11)."""
+    root, c3 = np.asarray(roots, np.uint64), _replica_word(replicas, Stream.COIN)
+    x0, x1, _, _ = philox4x32(root // np.uint64(64), 0, clock, c3, seed, rounds)
+    bit = (x0 | x1 << _32) >> (root % np.uint64(64)) & np.uint64(1)
+    return np.asarray(bit, np.bool_)
+
+
+def seed_site(replica: int, n_sites: int, clock: int, seed: int, rounds: int = 10) -> int:
+    """First site of a Wolff cluster: (word * n_sites) >> 64 with word = x0 | x1 << 32 of counter
+    (0, 0, clock, SEED_SITE << 5 | replica << 11); within 2^-64 n_sites of uniform."""
+    c3 = _replica_word(replica, Stream.SEED_SITE)
+    x0, x1, _, _ = philox4x32(0, 0, clock, c3, seed, rounds)
+    return (int(x0) | int(x1) << 32) * n_sites >> 64
+
+
+def _replica_word(replicas: ArrayLike, stream: Stream) -> U64:
+    """stream << 5 | replica << 11: one number, or a column (replicas, 1)."""
+    word = np.asarray(replicas, np.uint64) << np.uint64(11) | np.uint64(stream << 5)
+    return np.asarray(word[:, None] if word.ndim else word)
+
+
+def _planes(
+    c0: U64, c1: ArrayLike, c2: int, c3: ArrayLike, bit: U64, seed: int, rounds: int
+) -> U64:
     """64 planes, most significant first, of which each decision reads one bit."""
     bit = bit % np.uint64(64)
-    r = np.zeros(np.broadcast_shapes(c0.shape, np.shape(c1)), np.uint64)
+    last = np.asarray(c3, np.uint64)
+    r = np.zeros(np.broadcast_shapes(c0.shape, np.shape(c1), last.shape), np.uint64)
     for call in range(32):
-        x0, x1, x2, x3 = philox4x32(c0, c1, c2, call | c3, seed, rounds)
+        x0, x1, x2, x3 = philox4x32(c0, c1, c2, last | np.uint64(call), seed, rounds)
         for plane in (x0 | x1 << _32, x2 | x3 << _32):
             r = r << np.uint64(1) | (plane >> bit & np.uint64(1))
     return r

@@ -40,7 +40,9 @@ FORMAT = 1
 class Settings:
     """What a trajectory is a function of besides model, betas and first spins, and how it was
     watched. replicas are the global read indices first_replica, first_replica + 1, ...; track:
-    the best state of every read is kept; burn_in: sweeps before the first sample."""
+    the best state of every read is kept; burn_in: sweeps before the first sample; kernel: the
+    one that was asked for, None if the backend chose (provenance has the one that ran);
+    clusters: Wolff clusters per sweep, 0 for other dynamics."""
 
     method: str
     dynamics: str
@@ -56,6 +58,8 @@ class Settings:
     burn_in: int = 0
     observe: tuple[str, ...] = ()
     order: tuple[int, ...] | None = None
+    kernel: str | None = None
+    clusters: int = 0
 
 
 @dataclass(frozen=True, eq=False)

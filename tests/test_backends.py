@@ -165,7 +165,7 @@ def test_quick_reference_equals_the_reference(layout, rule):
 
 def test_trials_run_every_kernel_of_the_cpu_backend():
     kernels = {get_backend("cpu").plan(trial.request).kernel for trial in TRIALS.values()}
-    assert kernels == {"lanes", "scalar", "dense"}
+    assert kernels >= {"lanes", "popcount", "dense", "scalar", "bitlattice"}
 
 
 def test_trials_have_every_width_of_field_and_threshold():

@@ -1,5 +1,6 @@
 """Known answers, an independent generator, and the layouts bit by bit."""
 
+import contract
 import numpy as np
 import pytest
 import randomgen
@@ -150,3 +151,25 @@ def test_seed_forms():
     assert rng.as_seed(a) == rng.as_seed(b)
     assert rng.as_seed(a) != rng.as_seed(np.random.default_rng(1))
     assert 0 <= rng.as_seed(None) < 2**64
+
+
+def test_bond_integer_is_one_bit_of_each_plane_of_its_owner():
+    owners, slots, clock, seed = [3, 64, 200_000], [0, 5, 2], 9, 0xFEEDBEEF12345678
+    got = rng.bond_integers([0, 2**21 - 1], owners, slots, clock, seed, 7)
+    for row, replica in zip(got, (0, 2**21 - 1), strict=True):
+        for r, owner, slot in zip(row, owners, slots, strict=True):
+            counter = [owner // 64, slot, clock, 8 << 5 | replica << 11]
+            assert int(r) == contract.planes(counter, seed, 7, owner % 64)
+        one = rng.bond_integers(replica, owners, slots, clock, seed, 7)
+        assert np.array_equal(one, row)
+
+
+def test_coin_and_first_site_come_from_the_first_two_words():
+    seed, replica, clock = 2**63 + 5, 77, 11
+    for root in (0, 63, 64, 1_000_001):
+        x = contract.philox([root // 64, 0, clock, 9 << 5 | replica << 11], seed, 10)
+        bit = (x[0] | x[1] << 32) >> (root % 64) & 1
+        assert rng.cluster_coins(replica, [root], clock, seed).tolist() == [bool(bit)]
+    for n in (1, 7, 2**31 - 1):
+        x = contract.philox([0, 0, clock, 10 << 5 | replica << 11], seed, 10)
+        assert rng.seed_site(replica, n, clock, seed) == (x[0] | x[1] << 32) * n >> 64

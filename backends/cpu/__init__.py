@@ -6,14 +6,33 @@ follows from the request alone, is recorded in the Run, and `Request.kernel` for
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from isingnpu.backend import Plan, Request
 
+from .bitlattice import BitLatticePlan
+from .clusters import SwendsenWangPlan, WolffPlan
 from .lanes import LanePlan
+from .planes import PlanePlan
+from .popcount import PopcountPlan
 from .sites import DensePlan, SitePlan
 
-MIN_LANES = 8  # replicas; below, one at a time is quicker
+MIN_LANES = 2  # replicas; a single one is quicker alone
+MIN_PLANES = 128  # replicas; below, few bits of the planes' words are used
 
-KERNELS = {plan.kernel: plan for plan in (LanePlan, DensePlan, SitePlan)}
+KERNELS = {
+    plan.kernel: plan
+    for plan in (
+        LanePlan,
+        PlanePlan,
+        BitLatticePlan,
+        PopcountPlan,
+        DensePlan,
+        SitePlan,
+        SwendsenWangPlan,
+        WolffPlan,
+    )
+}
 
 
 def choose_kernel(request: Request) -> str:
@@ -24,16 +43,22 @@ def choose_kernel(request: Request) -> str:
         allowed = ", ".join(KERNELS)
         raise ValueError(f"unknown kernel {request.kernel!r}, the cpu backend has {allowed}")
     obstacle = KERNELS[request.kernel].obstacle(request)
+    if request.dynamics.moves_clusters and request.kernel != request.dynamics.name:
+        obstacle = f"it has no dynamics {request.dynamics.name!r}"
     if obstacle is not None:
         raise ValueError(f"kernel {request.kernel!r} does not fit this request: {obstacle}")
     return request.kernel
 
 
 def _rule(request: Request) -> str:
+    if request.dynamics.moves_clusters:
+        return request.dynamics.name
     if request.layout.name == "lattice":
-        return "scalar"
+        return "bitlattice" if BitLatticePlan.obstacle(request) is None else "scalar"
+    if len(request.replicas) >= MIN_PLANES and PlanePlan.obstacle(request) is None:
+        return "planes"
     if request.model.is_dense:
-        return "dense"
+        return "popcount" if PopcountPlan.obstacle(request) is None else "dense"
     return "lanes" if len(request.replicas) >= MIN_LANES else "scalar"
 
 
@@ -47,6 +72,12 @@ class CpuBackend:
 
     def plan(self, request: Request) -> Plan:
         return KERNELS[choose_kernel(request)](request)
+
+    def warm(self) -> Iterator[tuple[str, float]]:
+        """Compile the kernels of usual requests: (what, seconds) of each."""
+        from . import warm
+
+        return warm.compile_all(self.plan)
 
 
 backend = CpuBackend()

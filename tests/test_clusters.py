@@ -1,0 +1,225 @@
+"""Cluster moves: the bits of the reference on every model, and what `sample` makes of them.
+
+Their probabilities and averages are in test_cluster_laws."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from engine import Trial, differing, graph, outcome, start
+from laws import (
+    alone_faults,
+    cut_faults,
+)
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from isingnpu import IsingModel, anneal, disorder, lattice, resume, rng, sample
+from isingnpu.backend import Request, get_backend
+from isingnpu.backends.reference import ClusterPlan
+from isingnpu.bonds import cluster_bonds, request_layout
+from isingnpu.dynamics import bond_thresholds, get_dynamics
+
+MOVES = ("swendsen-wang", "wolff")
+cpu = get_backend("cpu").plan
+
+
+@dataclass(frozen=True, eq=False)
+class ClusterTrial(Trial):
+    """A trial of cluster moves; clusters: of Wolff, per sweep."""
+
+    dynamics: str = "swendsen-wang"
+    replicas: range = range(3, 6)
+    clusters: int = 2
+
+    @property
+    def request(self):
+        rule = get_dynamics(self.dynamics, self.clusters)
+        layout = request_layout(self.model, rule, len(self.replicas), None, None)
+        improved = self.model.quantized.couplings.min(initial=0) >= 0
+        return Request(
+            self.model, rule, self.replicas, self.seed, layout, self.rounds, self.threads,
+            improved=bool(improved),
+        )  # fmt: skip
+
+
+def without_fields(model):
+    return IsingModel.from_edges((model.terms.i, model.terms.j, model.terms.couplings), model.n)
+
+
+RAMP = np.linspace(0.2, 0.7, 4)
+OWN = np.random.default_rng(4).choice([0.0, 0.3, 0.6, 1e6], (4, 3)) + np.arange(3) * 1e-3
+MODELS = {
+    "square": lattice.square((6, 64)),
+    "square of two words a row": lattice.square((4, 128)),
+    "square within a word": lattice.square(8),
+    "odd square": lattice.square((5, 7)),
+    "square across words": lattice.square((3, 70)),
+    "two rows": lattice.square((2, 9)),
+    "four sites": lattice.square(2),
+    "many groups": lattice.square((20, 64)),
+    "unlike axes": lattice.square((8, 16), Jx=2),
+    "ring": lattice.chain(200),
+    "cubic": lattice.cubic((4, 5, 6)),
+    "cubic with double bonds": lattice.cubic((2, 3, 64)),
+    "four dimensions": lattice.hypercubic((3, 2, 4, 5)),
+    "open": lattice.square((7, 40), boundary="open"),
+    "antiperiodic": lattice.square((6, 33), boundary=("antiperiodic", "open")),
+    "antiferromagnet": lattice.square((5, 13), Jx=-1, Jy=-1),
+    "glass": disorder.edwards_anderson((6, 6), seed=1),
+    "triangular": lattice.triangular((5, 6)),
+    "honeycomb": lattice.honeycomb((4, 4)),
+    "graph": without_fields(graph(40, seed=3)),
+    "real graph": without_fields(graph(30, real=True)),
+    "star": IsingModel.from_edges([(0, k, 1) for k in range(1, 600)], 600),
+    "one site": IsingModel.from_edges([], 1),
+    "no site": IsingModel.from_edges([], 0),
+}
+ANSWERS = {}
+
+
+def answer(name, rule):
+    """The reference's; own betas for every replica of every second model."""
+    if (name, rule) not in ANSWERS:
+        ANSWERS[name, rule] = outcome(ClusterPlan, trial_of(name, rule))
+    return ANSWERS[name, rule]
+
+
+def trial_of(name, rule, **options):
+    betas = OWN if list(MODELS).index(name) % 2 else RAMP
+    return ClusterTrial(MODELS[name], betas, dynamics=rule, **options)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("rule", MOVES)
+@pytest.mark.parametrize("name", MODELS)
+def test_kernel_equals_reference_bit_for_bit(name, rule, threads):
+    trial = trial_of(name, rule, threads=threads)
+    assert differing(outcome(cpu, trial), answer(name, rule)) == []
+
+
+@pytest.mark.parametrize("name", ["square", "odd square"])
+def test_seven_rounds_equal_the_reference(name):
+    trial = replace(trial_of(name, "swendsen-wang"), rounds=7, seed=2**64 - 1, first=2**31 - 9)
+    seven, ten = outcome(cpu, trial), answer(name, "swendsen-wang")
+    assert differing(seven, outcome(ClusterPlan, trial)) == []
+    assert "spins" in differing(seven, ten)
+
+
+@pytest.mark.parametrize("rule", MOVES)
+@pytest.mark.parametrize("name", ["square", "graph"])
+def test_cuts_and_hand_over_do_not_change_the_result(name, rule):
+    assert cut_faults(cpu, trial_of(name, rule, every=3), [1, 2]) == []
+
+
+@pytest.mark.parametrize("rule", MOVES)
+@pytest.mark.parametrize("name", ["odd square", "glass", "real graph"])
+def test_read_alone_equals_the_same_read_of_a_batch(name, rule):
+    trial = trial_of(name, rule, every=1)
+    assert alone_faults(cpu, replace(trial, replicas=range(2**21 - 3, 2**21))) == []
+
+
+@pytest.mark.parametrize("rule", MOVES)
+@pytest.mark.parametrize("name", ["square within a word", "cubic", "unlike axes", "triangular"])
+def test_improved_sums_equal_the_references(name, rule):
+    seen = []
+    for make_plan in (cpu, ClusterPlan):
+        trial = trial_of(name, rule)
+        plan = make_plan(trial.request)
+        plan.load(start(trial))
+        seen.append(plan.sweep(trial.betas, first=0, every=1).improved)
+    assert seen[0].shape == (3, 4, 2)
+    assert np.array_equal(*seen, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["cubic", "glass", "antiperiodic", "graph"])
+def test_components_of_the_active_bonds_flip_by_the_coin_of_their_smallest_site(name):
+    trial = replace(trial_of(name, "swendsen-wang"), betas=np.array([0.4]), first=5)
+    before, after = start(trial).spins, outcome(cpu, trial).spins
+    bonds, n = cluster_bonds(trial.model), trial.model.n
+    i, j = bonds.owner, bonds.other
+    for replica, old, new in zip(trial.replicas, before, after, strict=True):
+        r = rng.bond_integers(replica, i, bonds.slot, 5, trial.seed)
+        quantum = trial.model.quantized.quantum
+        limit = bond_thresholds([0.4], np.abs(bonds.coupling), quantum)[0]
+        active = (r < limit) & (bonds.coupling * old[i] * old[j] > 0)
+        matrix = sparse.coo_array((active[active], (i[active], j[active])), shape=(n, n))
+        count, label = connected_components(matrix, directed=False)
+        root = np.array([np.flatnonzero(label == c)[0] for c in range(count)])[label]
+        assert np.array_equal(old != new, rng.cluster_coins(replica, root, 5, trial.seed))
+
+
+# Frozen results: layout version 1 may never give others.
+
+GOLDEN = {
+    ("square", "swendsen-wang"): "8496e70530a1f47172788b99d47dc4fd",
+    ("square", "wolff"): "f78600f2248a74f1d8769e8898fe54ed",
+    ("real graph", "swendsen-wang"): "ded54b4720e456b9fa0dc8c691c263b5",
+    ("real graph", "wolff"): "28f45539e44194ffadd807e98a45d3b6",
+}
+
+
+@pytest.mark.parametrize(("name", "rule"), GOLDEN)
+def test_layout_version_1_gives_the_frozen_spins(name, rule):
+    spins = answer(name, rule).spins
+    assert hashlib.sha256(spins.tobytes()).hexdigest()[:32] == GOLDEN[name, rule]
+
+
+# What `sample` makes of it.
+
+
+@pytest.mark.parametrize("rule", MOVES)
+def test_run_records_the_move_and_resumes_to_the_same_bits(rule, tmp_path):
+    options = {"dynamics": rule, "clusters": 3, "replicas": 2, "seed": 4, "initial": "up",
+               "observe": ("energy", "improved_m2", "acceptance")}  # fmt: skip
+    whole = sample(MODELS["odd square"], 0.4, sweeps=9, **options)
+    sample(MODELS["odd square"], 0.4, sweeps=4, **options).save(tmp_path / "run")
+    more = resume(tmp_path / "run", sweeps=5)
+    assert whole.provenance["kernel"] == rule
+    assert whole.settings.layout == "cluster-1"
+    assert whole.settings.clusters == (3 if rule == "wolff" else 0)
+    assert np.array_equal(more.spins, whole.spins)
+    assert all(np.array_equal(more.series[name], whole.series[name]) for name in whole.series)
+
+
+def test_wolff_improved_m2_is_the_share_of_spins_flipped_per_cluster():
+    run = sample(lattice.square(6), 0.4, sweeps=30, dynamics="wolff", clusters=4, seed=2,
+                 observe=("improved_m2", "acceptance"))  # fmt: skip
+    assert np.array_equal(run.series["improved_m2"], run.series["acceptance"] / 4)
+
+
+def test_initial_up_starts_with_all_spins_up():
+    run = sample(lattice.square(4), 1e6, sweeps=1, initial="up", seed=1)
+    assert np.all(run.spins == 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layout": "lane"}, "leave out layout='lane'"),
+        ({"order": range(16)}, "leave out layout=None and order"),
+        ({"clusters": 0}, "clusters must be a whole number >= 1, got 0"),
+        ({"initial": "down"}, "'up' or None, got 'down'"),
+        ({"first_replica": 1 << 21}, "must be at most 2097152"),
+        ({"observe": "improved_m4"}, "improved_m4 needs all clusters"),
+        ({"dynamics": "heat-bath", "observe": "improved_m2"}, "use dynamics='swendsen-wang'"),
+    ],
+)
+def test_sample_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        sample(lattice.square(4), 0.4, **{"sweeps": 2, "dynamics": "wolff"} | options)
+
+
+def test_fields_signs_and_schedules_are_refused():
+    with pytest.raises(ValueError, match=r"without fields, got h\[0\] = 0.5"):
+        sample(lattice.square(4, h=0.5), 0.4, dynamics="wolff")
+    with pytest.raises(ValueError, match="improved_m2 needs couplings J >= 0, got -1"):
+        sample(lattice.square(4, Jx=-1), 0.4, dynamics="wolff", observe="improved_m2")
+    with pytest.raises(ValueError, match="anneal has no wolff"):
+        anneal(lattice.square(4), dynamics="wolff")
+    request = replace(trial_of("square", "wolff").request, kernel="scalar")
+    with pytest.raises(ValueError, match="kernel 'scalar' does not fit"):
+        cpu(request)
