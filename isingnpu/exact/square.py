@@ -1,15 +1,8 @@
 """The square lattice without field: Kaufman's torus, Onsager's and Yang's infinite lattice.
 
-Torus of sides L_0, L_1 with couplings J_0, J_1 along the axes, y_a = exp(-2 beta J_a):
-
-    Z = 1/2 exp(beta N (J_0 + J_1)) (P_11 + P_10 + P_01 + P_00),
-    P_ab = prod_{p, q} F(p, q)^{1/2},  p = 2 pi (k + a/2) / L_0,  q = 2 pi (l + b/2) / L_1,
-    F = r^2 + 4 y_1 (1 - y_0^2) sin^2(p/2) + 4 y_0 (1 - y_1^2) sin^2(q/2),
-    r = 1 - y_0 - y_1 - y_0 y_1
-
-r changes sign at the critical point and P_00 contains r itself, not F(0, 0)^{1/2} = |r|.
-Taking the product over p gives the factors 2 cosh(L_0 gamma_q / 2) and 2 sinh(L_0 gamma_q / 2) of
-Kaufman, Phys. Rev. 76, 1232 (1949). Lengths are in lattice units.
+The torus is the triangular one of isingnpu.exact.free_fermions with J_2 = 0. Taking its product
+over p gives the factors 2 cosh(L_0 gamma_q / 2) and 2 sinh(L_0 gamma_q / 2) of Kaufman, Phys. Rev.
+76, 1232 (1949). Lengths are in lattice units.
 """
 
 from __future__ import annotations
@@ -18,14 +11,8 @@ import math
 
 import numpy as np
 
+from isingnpu.exact import free_fermions
 from isingnpu.exact.partition import Partition, check_beta, check_k, check_side
-from isingnpu.model import Array
-
-# Polynomials in y_0, y_1 as (coefficient, power of y_0, power of y_1).
-_ROOT = ((1, 0, 0), (-1, 1, 0), (-1, 0, 1), (-1, 1, 1))
-_SINE_0 = ((4, 0, 1), (-4, 2, 1))
-_SINE_1 = ((4, 1, 0), (-4, 1, 2))
-_ONE = np.array([1.0, 0.0, 0.0])
 
 
 def kaufman(
@@ -48,58 +35,8 @@ def kaufman(
                 "use an even side or transfer_matrix"
             )
     j = (abs(couplings[0]), abs(couplings[1]))  # even sides: flip every second line
-    first = _sector(sides, beta, j, (1, 1))
-    total = _ONE + sum(
-        _times_exp(_ONE, _sector(sides, beta, j, s) - first) for s in ((1, 0), (0, 1))
-    )
-    total = total + _times_exp(_jet(_ROOT, beta, j), _sector(sides, beta, j, (0, 0)) - first)
-    g1, g2 = total[1] / total[0], total[2] / total[0]
-    n = rows * columns
-    return Partition(
-        n=n,
-        beta=beta,
-        ln_z=n * beta * (j[0] + j[1]) + float(first[0]) + math.log(total[0] / 2),
-        energy=-n * (j[0] + j[1]) - float(first[1] + g1),
-        heat_capacity=beta**2 * float(first[2] + g2 - g1**2),
-    )
-
-
-def _jet(
-    terms: tuple[tuple[int, int, int], ...], beta: float, couplings: tuple[float, float]
-) -> Array:
-    """A polynomial in y_0, y_1 with its first two derivatives in beta, (3,)."""
-    jet = np.zeros(3)
-    for coefficient, a, b in terms:
-        rate = -2 * (a * couplings[0] + b * couplings[1])  # y_0^a y_1^b = exp(rate beta)
-        jet += coefficient * math.exp(rate * beta) * np.array([1.0, rate, rate**2])
-    return jet
-
-
-def _sector(
-    sides: tuple[int, int], beta: float, couplings: tuple[float, float], shift: tuple[int, int]
-) -> Array:
-    """ln P_ab and its derivatives, (3,); for shift (0, 0) without the factor r."""
-    sines = [
-        np.sin(np.pi * (np.arange(side) + s / 2) / side) ** 2
-        for side, s in zip(sides, shift, strict=True)
-    ]
-    r, s0, s1 = (_jet(terms, beta, couplings) for terms in (_ROOT, _SINE_0, _SINE_1))
-    square = (r[0] ** 2, 2 * r[0] * r[1], 2 * (r[1] ** 2 + r[0] * r[2]))
-    f, f1, f2 = (
-        (square[k] + s0[k] * sines[0][:, None] + s1[k] * sines[1][None, :]).ravel()
-        for k in range(3)
-    )
-    if shift == (0, 0):
-        f, f1, f2 = f[1:], f1[1:], f2[1:]
-    slope = f1 / f
-    return 0.5 * np.array([np.log(f).sum(), slope.sum(), (f2 / f - slope**2).sum()])
-
-
-def _times_exp(factor: Array, exponent: Array) -> Array:
-    """Jet of r exp(d) from the jets of r and d."""
-    r, r1, r2 = factor
-    d, d1, d2 = exponent
-    return math.exp(d) * np.array([r, r1 + r * d1, r2 + 2 * r1 * d1 + r * (d2 + d1**2)])
+    log_z = free_fermions.torus(sides, beta, (*j, 0.0)).tolist()
+    return Partition(rows * columns, beta, log_z[0], -log_z[1], beta**2 * log_z[2])
 
 
 def strip_correlation_length(
