@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -79,6 +79,7 @@ class KernelCase:
     layout: str | None = None
     rounds: int = 10
     dynamics: str = "metropolis"
+    clusters: int = 1
     kernel: str | None = None
     threads: int = 0
     wall: bool = False
@@ -139,12 +140,15 @@ def _with_target(model: IsingModel) -> tuple[IsingModel, float]:
     return model, model.geometry.ground_energy.value
 
 
+_periodic_square = lru_cache(maxsize=1)(lattice.square)  # several cases in turn share it
+
+
 def _square(o: Options) -> IsingModel:
-    return lattice.square(128 if o.quick else 4096)
+    return _periodic_square(128 if o.quick else 4096)
 
 
 def _small_square(o: Options) -> IsingModel:
-    return lattice.square(32 if o.quick else 1024)
+    return _periodic_square(32 if o.quick else 1024)
 
 
 def _slab(o: Options) -> tuple[int, int, int]:
@@ -230,10 +234,11 @@ KERNELS = (
         "wolff-1024",
         _small_square,
         reads=1,
-        sweeps=100,
+        sweeps=20,
         peers=(),
         betas=_critical,
         dynamics="wolff",
+        clusters=5,
         counted="flips",
     ),
 )

@@ -21,8 +21,8 @@ from isingnpu.bench.clock import clock_name, frequency
 from isingnpu.bench.peer import Peer, check_energies, find_peer
 from isingnpu.bench.records import Record
 from isingnpu.bench.rivals import OwnSweeps, PeerSweeps, Rival
+from isingnpu.bonds import request_layout
 from isingnpu.dynamics import get_dynamics
-from isingnpu.layout import choose_layout
 from isingnpu.model import IsingModel
 
 Array = NDArray[Any]
@@ -48,7 +48,7 @@ def measure_kernel(case: KernelCase, options: Options) -> Record:
     betas = case.betas(model, sweeps)
     request = _request(case, model, reads, options)
     plan = get_backend(options.backend).plan(request)
-    start = State.at(rng.initial_spins(request.replicas, model.n, options.seed))
+    start = State.at(_first_spins(request))
     ours = OwnSweeps("isingnpu", plan, start, betas, options.clock, case.counted)
     rivals, notes = _rivals(case, request, ours, options)
     speeds = _alternate([ours, *rivals], options.repeats)
@@ -101,16 +101,24 @@ def _measure_elsewhere(case: KernelCase, options: Options) -> Record:
 
 
 def _request(case: KernelCase, model: IsingModel, reads: int, options: Options) -> Request:
+    dynamics = get_dynamics(case.dynamics, case.clusters)
     return Request(
         model=model,
-        dynamics=get_dynamics(case.dynamics),
+        dynamics=dynamics,
         replicas=range(reads),
         seed=options.seed,
-        layout=choose_layout(model, reads, case.layout),
+        layout=request_layout(model, dynamics, reads, case.layout, None),
         rounds=case.rounds,
         threads=case.threads or options.threads,
         kernel=case.kernel,
     )
+
+
+def _first_spins(request: Request) -> Array:
+    """Random, but all up for clusters, which would stay small for many sweeps."""
+    if request.dynamics.moves_clusters:
+        return np.ones((len(request.replicas), request.model.n), np.int8)
+    return rng.initial_spins(request.replicas, request.model.n, request.seed)
 
 
 def _rivals(

@@ -43,9 +43,9 @@ class OwnSweeps:
     counted: str = "attempted"
 
     def warm(self) -> None:
-        """Compile."""
+        """Compile what these betas need."""
         self.plan.load(self.start)
-        self.plan.sweep(self.betas[:1], first=0)
+        self.plan.sweep(self.betas, first=0)
 
     def speed(self) -> float:
         self.plan.load(self.start)
