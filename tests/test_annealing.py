@@ -115,6 +115,22 @@ def test_one_read_replays_alone():
         assert np.array_equal(alone.spins[0], whole.spins[read])
 
 
+def test_a_forced_kernel_is_recorded_and_changes_no_bit():
+    chosen, forced = (
+        anneal(MODEL, sweeps=10, replicas=3, seed=7, backend="cpu", kernel=kernel)
+        for kernel in (None, "scalar")
+    )
+    assert chosen.provenance["kernel"] == "lanes"
+    assert forced.provenance["kernel"] == forced.settings.kernel == "scalar"
+    assert np.array_equal(chosen.spins, forced.spins)
+
+
+def test_a_forced_kernel_stays_on_resume_unless_the_backend_changes():
+    run = anneal(MODEL, sweeps=4, replicas=3, seed=7, backend="cpu", kernel="scalar")
+    assert resume(run, sweeps=1).provenance["kernel"] == "scalar"
+    assert resume(run, sweeps=1, backend="reference").provenance["kernel"] == "reference"
+
+
 @pytest.mark.parametrize("chunk_s", [0.0, 1e-4, 10.0])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_target_stops_after_the_first_sweep_that_reaches_it(monkeypatch, chunk_s, threads):
@@ -250,6 +266,11 @@ def test_progress_is_silent_unless_asked_for(capsys):
         ({"checkpoint": "/no/such/folder/c"}, "does not exist"),
         ({"checkpoint_every": -1.0}, r"checkpoint_every must be >= 0 seconds, got -1\.0"),
         ({"seed": -1}, "-1"),
+        (
+            {"kernel": "quick", "backend": "cpu"},
+            "unknown kernel 'quick', the cpu backend has lane",
+        ),
+        ({"kernel": "dense", "backend": "cpu"}, "does not fit this request: fewer than a quarter"),
     ],
 )
 def test_what_is_not_allowed_is_named(changes, said):

@@ -11,11 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from isingnpu import IsingModel, anneal, bench, disorder, lattice, write
+from isingnpu import IsingModel, anneal, bench, disorder, exact, lattice, write
 from isingnpu.backend import get_backend
 from isingnpu.bench import cases, kernels, peer, targets
 from isingnpu.bench.cases import KERNELS, TARGETS, KernelCase, Options, TargetCase
+from isingnpu.bench.checkerboard import Checkerboard
 from isingnpu.bench.clock import clock_name, clock_of, timed
 from isingnpu.statistics import time_to_target
 
@@ -219,6 +221,20 @@ def test_our_own_rivals_are_timed_by_their_own_updates(no_peer):
     ratios = {kernels.SIMPLE: 16 * 32 * 10 / (32 * 2 / 4.0), kernels.ALONE: 3.0}
     assert record.ratio_to == pytest.approx(ratios, rel=1e-12)
     assert record.threads == 2
+
+
+@pytest.mark.statistical(alpha=1e-6)
+def test_the_checkerboard_samples_the_square_lattice():
+    spins = np.ones((256, 256), np.int8)
+    board = Checkerboard(spins, np.full(200, 0.3), clock_of("cpu"))
+    energies = []
+    for _ in range(12):
+        assert board.speed() > 0
+        bonds = spins * (np.roll(spins, 1, 0) + np.roll(spins, 1, 1))
+        energies.append(-float(bonds.mean(dtype=np.float64)))
+    mean, error = np.mean(energies[2:]), np.std(energies[2:], ddof=1) / math.sqrt(10)
+    # 200 sweeps apart at a correlation length of 2: independent; Student t, 9 degrees of freedom
+    assert 2 * stats.t.sf(abs(mean - exact.onsager_energy(0.3)) / error, 9) > 1e-6
 
 
 def test_cycles_are_those_of_the_measured_frequency(no_peer, monkeypatch):

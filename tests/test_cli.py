@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from isingnpu import Run, families
+from isingnpu.backend import find_backend
 from isingnpu.cli import main
 
 RING = "6 6\n" + "".join(f"{i + 1} {(i + 1) % 6 + 1} 1\n" for i in range(6))
@@ -37,6 +38,29 @@ def test_anneal_finds_the_cut_of_a_ring_and_prints_the_stable_keys(ring, capsys)
     assert made["time_to_target"].keys() == {"value", "error", "n_eff", "tau"}
     assert made["ledger"]["attempted_updates"] >= 8 * 50 * 6
     assert set(made["provenance"]) >= {"version", "commit", "seed", "backend", "kernel", "command"}
+
+
+def test_a_kernel_and_a_layout_can_be_forced(ring, capsys):
+    forced = ["anneal", "ring.txt", "--backend", "cpu", "--layout", "plane", "--kernel", "scalar"]
+    code, made = run_json(capsys, *forced, "--reads", "3", "--sweeps", "9")
+    assert code == 0
+    assert made["provenance"]["kernel"] == "scalar"
+    assert made["provenance"]["layout"] == "plane-1"
+
+
+def test_info_warm_says_what_it_compiled(capsys, monkeypatch):
+    warmed = [("lanes", 1.25), ("planes", 2.0)]
+    monkeypatch.setattr(type(find_backend("cpu")), "warm", lambda self: iter(warmed))
+    assert run_json(capsys, "info", "--warm") == (0, {"seconds": {"cpu": dict(warmed)}})
+    assert main(["info", "--warm"]) == 0
+    assert "cpu: planes" in capsys.readouterr().out
+
+
+def test_bench_compares_two_files_and_wants_two(tmp_path, capsys):
+    assert main(["bench", "compare", "a.jsonl"]) == 2
+    assert "takes two files" in capsys.readouterr().err
+    assert main(["bench", "report", str(tmp_path), "b"]) == 2
+    assert "takes a folder" in capsys.readouterr().err
 
 
 def test_anneal_twice_prints_the_same_energies(ring, capsys):

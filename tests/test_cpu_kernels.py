@@ -20,7 +20,7 @@ from isingnpu.dynamics import exponential_tables, fixed_point_exponential
 
 get_backend("cpu")  # backends lie beside the package in a checkout: find them first
 
-from isingnpu.backends.cpu import kernels  # noqa: E402
+from isingnpu.backends.cpu import KERNELS, choose_kernel, kernels, warm  # noqa: E402
 
 FULL = 2**64 - 1
 LAYOUTS = {"lane": kernels.LANE, "plane": kernels.PLANE, "lattice": kernels.LATTICE}
@@ -150,3 +150,16 @@ def _turn(holds):
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) == holds(1) else (low, middle)
     return high
+
+
+def test_warming_covers_every_kernel():
+    kernels_of = {choose_kernel(request) for _, request in warm.requests()}
+    assert kernels_of == set(KERNELS)
+
+
+def test_warming_sweeps_each_request_and_says_how_long_it_took(monkeypatch):
+    first = list(warm.requests())[:2]
+    monkeypatch.setattr(warm, "requests", lambda: iter(first))
+    made = dict(get_backend("cpu").warm())
+    assert list(made) == [name for name, _ in first]
+    assert all(seconds > 0 for seconds in made.values())

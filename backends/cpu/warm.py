@@ -20,6 +20,7 @@ SINGLE: tuple[tuple[str, Callable[[], IsingModel], str, int], ...] = (
     ("lanes, 16 bits", lambda: disorder.random_regular(32, 3, J=100, h=1, seed=1), "lane", 128),
     ("lanes, real couplings", lambda: _real(), "lane", 128),
     ("dense, whole numbers", lambda: disorder.sherrington_kirkpatrick(64, seed=1), "lane", 64),
+    ("dense, real couplings", lambda: _dense_real(), "lane", 2),
     ("planes", lambda: disorder.random_regular(32, 3, seed=1), "plane", 512),
     ("square lattice", lambda: lattice.square(64), "lattice", 1),
     ("cubic lattice", lambda: lattice.cubic(16), "lattice", 1),
@@ -29,6 +30,10 @@ SINGLE: tuple[tuple[str, Callable[[], IsingModel], str, int], ...] = (
 
 def _real() -> IsingModel:
     return disorder.edwards_anderson((4, 4, 4), disorder="gaussian", seed=1)
+
+
+def _dense_real() -> IsingModel:
+    return disorder.sherrington_kirkpatrick(64, disorder="gaussian", seed=1)
 
 
 def requests() -> Iterator[tuple[str, Request]]:

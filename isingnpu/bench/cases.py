@@ -61,8 +61,8 @@ def _critical(model: IsingModel, sweeps: int) -> Array:
 class KernelCase:
     """`reads` reads of an instance, swept `sweeps` times at betas(model, sweeps).
 
-    peers: other packages, which make `peer_reads` reads; simple_sweeps: sweeps of our kernel with
-    one spin per byte, 0 for none. threads: 0 as asked for; wall: timed by the wall clock.
+    peers: other packages, which make `peer_reads` reads; simple_sweeps: sweeps of our kernel for
+    one read of any graph, 0 for none; checkerboard: beside `bench.checkerboard`. threads: 0 as asked for; wall: timed by the wall clock.
     processor: LLVM's name of the one that the code is for, "" for this one. counted: "attempted"
     updates or "flips"."""
 
@@ -75,6 +75,7 @@ class KernelCase:
     peer_reads: int = 1
     peers: tuple[str, ...] = (NAME,)
     simple_sweeps: int = 0
+    checkerboard: bool = False
     betas: Callable[[IsingModel, int], Array] = _linear
     layout: str | None = None
     rounds: int = 10
@@ -173,7 +174,7 @@ def _regular(n: int, o: Options) -> IsingModel:
 
 
 def _on_lattice(name: str, build: Callable[[Options], IsingModel], **more: Any) -> KernelCase:
-    """Sites as bits, one read, beside the kernel with one spin per byte."""
+    """Sites as bits, one read, beside the kernel for any graph."""
     few: dict[str, Any] = {"sweeps": 100, "simple_sweeps": 2, "peers": (), "betas": _critical}
     return KernelCase(name, build, 1, layout="lattice", **(few | more))
 
@@ -191,11 +192,11 @@ def _in_planes(name: str, build: Callable[[Options], IsingModel], **more: Any) -
 
 
 KERNELS = (
-    _on_lattice("square-p10", _square),
-    _on_lattice("square-p7", _square, rounds=7),
-    _on_lattice("square-avx2", _square, processor="haswell"),
+    _on_lattice("square-p10", _square, checkerboard=True),
+    _on_lattice("square-p7", _square, rounds=7, checkerboard=True),
+    _on_lattice("square-avx2", _square, processor="haswell", checkerboard=True),
     _on_lattice("square-2-threads", _square, threads=2, wall=True, simple_sweeps=0),
-    _on_lattice("square-1024", _small_square, peers=(NAME,)),
+    _on_lattice("square-1024", _small_square, peers=(NAME,), checkerboard=True),
     _on_lattice("cubic-p10", lambda o: lattice.cubic(_slab(o))),
     _on_lattice(
         "ea3d-p10",

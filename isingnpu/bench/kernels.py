@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from isingnpu import rng
 from isingnpu.backend import Plan, Request, State, get_backend
 from isingnpu.bench.cases import KernelCase, Options
+from isingnpu.bench.checkerboard import Checkerboard
 from isingnpu.bench.clock import clock_name, frequency
 from isingnpu.bench.peer import Peer, check_energies, find_peer
 from isingnpu.bench.records import Record
@@ -27,7 +29,7 @@ from isingnpu.model import IsingModel
 
 Array = NDArray[Any]
 
-SIMPLE, ALONE = "one spin per byte", "one thread"
+SIMPLE, ALONE = "any graph, one read", "one thread"
 EXCLUDED = (
     "instance, plan, first spins, compilation; of other packages a call of one sweep, same reads"
 )
@@ -134,6 +136,10 @@ def _rivals(
         start = State.at(ours.start.spins[:1])
         plan = backend.plan(one)
         rivals.append(OwnSweeps(SIMPLE, plan, start, ours.betas[some], ours.clock))
+    if case.checkerboard:
+        size = math.isqrt(request.model.n)
+        state = ours.start.spins[0].reshape(size, size).copy()
+        rivals.append(Checkerboard(state, ours.betas[:4], ours.clock))
     if request.threads > 1:
         plan = backend.plan(replace(request, threads=1))
         rivals.append(OwnSweeps(ALONE, plan, ours.start, ours.betas, ours.clock))
