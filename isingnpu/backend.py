@@ -66,11 +66,11 @@ class Request:
 class Counts:
     """Events counted by a kernel; integers, summed over replicas.
 
-    attempted: spins visited (Wolff: spins of its clusters); flips: spins flipped, both of the
-    reads asked for. What the kernel did for them, padding of its vectors included: random_words:
-    32-bit Philox output words computed; couplings: couplings read; bytes: bytes of spins, fields
-    and couplings that the kernel's loops load and store (from whichever cache or memory holds
-    them).
+    attempted: spins visited (cluster moves: all sites, every sweep); flips: spins flipped, both
+    of the reads asked for. What the kernel did for them, padding of its vectors included:
+    random_words: 32-bit Philox output words computed; couplings: couplings read; bytes: bytes of
+    spins, fields and couplings that the kernel's loops load and store (from whichever cache or
+    memory holds them).
     """
 
     attempted: int = 0

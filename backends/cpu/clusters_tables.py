@@ -97,11 +97,11 @@ class LatticeTables:
         bonds = np.zeros((d, padded), np.uint64), np.zeros((d, padded), np.uint64)
         bits = np.zeros(16, np.uint64)
         if self.code.wolff:
-            ring = 1 << (size - 1).bit_length()
+            ring = 1 << size.bit_length()  # larger than any queue: the slot at its end is free
             return (
                 *bonds, bits, np.zeros(size // 8, np.int64), np.zeros(size + 1, np.uint64),
-                np.zeros(size + 1, np.uint64), np.zeros(ring, np.int64), np.zeros(size, np.int64),
-                np.zeros(1, np.int64),
+                np.zeros(size + 1, np.uint64), np.zeros(ring, np.int64),
+                np.zeros(size + 1, np.int64), np.zeros(1, np.int64),
             )  # fmt: skip
         labels = 64 * size
         return (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 from .clusters_code import ones
@@ -40,12 +41,10 @@ def spread(bits: Any, links: Any) -> Any:
 @njit(inline="always")
 def reach(word: Any, bits: Any, joined: Any, waiting: Any, queue: Any, tail: Any) -> Any:
     """Sites of a word that the cluster has come to: the word waits for its turn. New tail."""
-    new = bits & ~joined[word]
-    if new != U(0):
-        if waiting[word] == U(0):
-            queue[tail & (queue.size - 1)] = word
-            tail += 1
-        waiting[word] |= new
+    new, before = bits & ~joined[word], waiting[word]
+    waiting[word] = before | new
+    queue[tail & (queue.size - 1)] = word
+    tail += np.int64(new != U(0)) & np.int64(before == U(0))
     return tail
 
 
@@ -72,7 +71,7 @@ def grow(code: Any, site: Any, mark: Any, clock: Any, spins: Any, lattice: Any, 
     masks, axes, _, _, valid = lattice
     links, loops, bits, drawn, joined, waiting, queue, met, _ = scratch
     d, size = axes.shape[0], valid.size
-    calls, head, tail, many, flipped = U(0), 0, 0, 0, U(0)
+    calls, head, tail, many, flipped = U(0), 0, 0, np.int64(0), U(0)
     tail = reach(site >> 6, ONE << U(site & 63), joined, waiting, queue, tail)
     while head < tail:
         word = queue[head & (queue.size - 1)]
@@ -85,9 +84,8 @@ def grow(code: Any, site: Any, mark: Any, clock: Any, spins: Any, lattice: Any, 
             )
         along = links[d - 1, PAD + word]
         new = spread(new, along)
-        if joined[word] == U(0):
-            met[many] = word
-            many += 1
+        met[many] = word
+        many += np.int64(joined[word] == U(0))
         joined[word] |= new
         flipped += ones(code, new)
         if (new & along) >> LOW6 != U(0):

@@ -238,8 +238,9 @@ def _draws(code: Code, config: Visit, draws: Word, site: Word) -> Callable[[int]
 def visit(code: Code, config: Visit, spins: Word, place: Word, entries: Word, record: Word,
           starts: Word, tables: Word, draws: Word, flips: Word, queue: Word,
           label: Word) -> Word:  # fmt: skip
-    """Visit the site at `place` bytes behind `spins`; its flips go to `flips`, words with undecided
-    replicas to the columns at `queue`. Returns the number of these | bytes of entries read << 8.
+    """Visit the site at `place` bytes behind `spins`; its flips go to `flips`, words with
+    undecided replicas to the columns at `queue`. Returns the number of these | bytes of entries
+    read << 8.
 
     tables: bits (planes, leaves, sides, 1 or words), see `planes_limits`."""
     kind = vector(I64, config.words)
@@ -282,8 +283,7 @@ def _push(code: Code, config: Visit, equal: Word, columns: Sequence[Word], queue
     mask = chosen.bitcast(ir.IntType(words))
     labels = code.splat(label, words) + code.word(vector(I64, words), list(range(words)))
     number = code.variable(code.word(I64, 0))
-    seldom = config.calls > 4  # else a branch is mostly taken
-    with code.when(mask.compare(">=", 1 if seldom or words == 1 else 0)):
+    with code.when(mask.compare("!=", 0)):
         for k, column in enumerate((equal, labels, *columns)):
             if words > 1:
                 name = f"llvm.experimental.vector.compress.v{words}i64"
