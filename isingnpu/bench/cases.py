@@ -62,9 +62,9 @@ class KernelCase:
     """`reads` reads of an instance, swept `sweeps` times at betas(model, sweeps).
 
     peers: other packages, which make `peer_reads` reads; simple_sweeps: sweeps of our kernel for
-    one read of any graph, 0 for none; checkerboard: beside `bench.checkerboard`. threads: 0 as asked for; wall: timed by the wall clock.
-    processor: LLVM's name of the one that the code is for, "" for this one. counted: "attempted"
-    updates or "flips"."""
+    one read of any graph, 0 for none; checkerboard: beside `bench.checkerboard`. threads: 0 as
+    asked for; wall: timed by the wall clock. processor: LLVM's name of the one that the code is
+    for, "" for this one. counted: "attempted" updates or "flips". clusters: of a Wolff sweep."""
 
     metric: ClassVar[str] = "throughput"
 
