@@ -122,8 +122,11 @@ class ReferencePlan:
                 for replica in request.replicas
             ]
             return np.array(drawn, np.uint64)
-        integers = rng.lane_integers if layout.name == "lane" else rng.plane_integers
         replicas = np.array(request.replicas)
+        if layout.name == "shared":
+            r = rng.shared_integers([site], sweep, request.seed, request.rounds)
+            return np.repeat(r, len(replicas))
+        integers = rng.lane_integers if layout.name == "lane" else rng.plane_integers
         return integers(replicas, [site], sweep, request.seed, request.rounds)[:, 0]
 
     def _energies(self, spins: Array) -> Array:
@@ -144,7 +147,7 @@ class ReferencePlan:
     def _counts(self, sweeps: int, flips: int) -> Counts:
         replicas, sites = self.spins.shape
         visits = sweeps * replicas * sites
-        calls = 8 if self.request.layout.name == "lane" else 32
+        calls = {"lane": 8, "shared": 1}.get(self.request.layout.name, 32)
         couplings = sweeps * replicas * self.csr.nnz
         return Counts(
             attempted=visits,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,10 @@ from isingnpu.run import Run, Settings
 from isingnpu.schedule import Schedule, as_schedule, constant
 
 Array = NDArray[Any]
+
+
+class SharedRandomness(UserWarning):
+    """Layout `shared`: all reads take the same random numbers, so they are not independent."""
 
 
 def anneal(
@@ -208,6 +213,14 @@ def _begin(
     names = observables.check_names(observe, model, replicas, dynamics)
     key = rng.as_seed(seed)
     chosen = request_layout(model, dynamics, replicas, layout, order)
+    if chosen.name == "shared":
+        warnings.warn(
+            "layout 'shared' gives all reads the same random numbers: reads at one temperature "
+            "become equal, and errors or overlaps over reads are wrong; average over seeds, or "
+            "leave out layout",
+            SharedRandomness,
+            stacklevel=3,
+        )
     most = MAX_CLUSTER_READS if dynamics.moves_clusters else MAX_READS[chosen.name]
     if first_replica + replicas > most:
         raise ValueError(

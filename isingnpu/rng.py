@@ -43,6 +43,7 @@ class Stream(enum.IntEnum):
     SEED_SITE = 10  # first site of a Wolff cluster
     ATTENTION = 11  # random attention scores
     WANG_LANDAU = 12  # proposals of flat-histogram walks
+    SHARED = 13  # single-spin decisions that all replicas share
 
 
 def as_seed(seed: int | np.random.SeedSequence | np.random.Generator | None) -> int:
@@ -108,6 +109,13 @@ def plane_integers(
     is bit replica % 64 of plane k."""
     replica = np.asarray(replicas, np.uint64)[:, None]
     return _planes(replica // np.uint64(64), np.asarray(sites), sweep, 0, replica, seed, rounds)
+
+
+def shared_integers(sites: ArrayLike, sweep: int, seed: int, rounds: int = 10) -> U64:
+    """The 64-bit integers of layout `shared`, (sites,), the same for all replicas:
+    x0 | x1 << 32 of counter (0, site, sweep, SHARED << 5)."""
+    x0, x1, _, _ = philox4x32(0, sites, sweep, int(Stream.SHARED) << 5, seed, rounds)
+    return np.asarray(x0 | x1 << _32)
 
 
 def lattice_integers(

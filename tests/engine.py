@@ -40,6 +40,9 @@ class QuickReference(ReferencePlan):
         request, layout = self.request, self.request.layout
         replicas, n = request.replicas, request.model.n
         key = request.seed, request.rounds
+        if layout.name == "shared":
+            r = rng.shared_integers(np.arange(n), sweep, *key)
+            return np.broadcast_to(r, (len(replicas), n))
         if layout.name != "lattice":
             integers = rng.lane_integers if layout.name == "lane" else rng.plane_integers
             return integers(np.array(replicas), np.arange(n), sweep, *key)

@@ -15,6 +15,7 @@ from .clusters import SwendsenWangPlan, WolffPlan
 from .lanes import LanePlan
 from .planes import PlanePlan
 from .popcount import PopcountPlan
+from .shared import SharedPlan
 from .sites import DensePlan, SitePlan
 
 MIN_LANES = 2  # replicas; a single one is quicker alone
@@ -26,6 +27,7 @@ KERNELS = {
         LanePlan,
         PlanePlan,
         BitLatticePlan,
+        SharedPlan,
         PopcountPlan,
         DensePlan,
         SitePlan,
@@ -53,6 +55,8 @@ def choose_kernel(request: Request) -> str:
 def _rule(request: Request) -> str:
     if request.dynamics.moves_clusters:
         return request.dynamics.name
+    if request.layout.name == "shared":
+        return "shared"
     if request.layout.name == "lattice":
         return "bitlattice" if BitLatticePlan.obstacle(request) is None else "scalar"
     if len(request.replicas) >= MIN_PLANES and PlanePlan.obstacle(request) is None:

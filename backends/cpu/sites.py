@@ -35,7 +35,8 @@ class SitePlan:
     @staticmethod
     def obstacle(request: Request) -> str | None:
         """Why this kernel cannot serve the request, or None."""
-        return None
+        name = request.layout.name
+        return None if name in LAYOUTS else f"it has no layout {name!r}"
 
     def _dense(self) -> Array:
         return np.zeros((0, 0), self.dtype)
@@ -127,7 +128,9 @@ class DensePlan(SitePlan):
     @staticmethod
     def obstacle(request: Request) -> str | None:
         """Why this kernel cannot serve the request, or None."""
-        return None if request.model.is_dense else "fewer than a quarter of all pairs are coupled"
+        if not request.model.is_dense:
+            return "fewer than a quarter of all pairs are coupled"
+        return SitePlan.obstacle(request)
 
     def _dense(self) -> Array:
         return _dense_twice(self.request, self.dtype)
