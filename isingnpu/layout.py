@@ -1,8 +1,9 @@
-"""Which random bits decide which spin: the three draw layouts and the order of visits.
+"""Which random bits decide which spin: the four draw layouts and the order of visits.
 
 lane:    replicas share a Philox call as its 16 bytes; any model.
-plane:   64 replicas share a Philox call as its bits; models with a threshold table, on request.
+plane:   64 replicas share a Philox call as its bits; models with a threshold table.
 lattice: 64 sites of one colour share a call; lattices whose unit cells have a regular colouring.
+shared:  all replicas share one number, so they are not independent; on request only.
 
 The choice depends on the model and on the number of reads only, never on the machine, so a
 request names its result; `layout=` forces another one. Results of two layouts differ.
@@ -23,13 +24,18 @@ from isingnpu.model import IsingModel
 from isingnpu.rng import LAYOUT_VERSION
 
 Array = NDArray[Any]
-LAYOUTS = ("lane", "plane", "lattice")
+LAYOUTS = ("lane", "plane", "lattice", "shared")
 # Read indices that the counter words hold.
-MAX_READS = {"lane": 1 << 36, "plane": 1 << 38, "lattice": 1 << 21}
+MAX_READS = {"lane": 1 << 36, "plane": 1 << 38, "lattice": 1 << 21, "shared": 1 << 38}
 
 # One large lattice, few reads: sites fill the words better than replicas do.
 LATTICE_SITES = 4096
 LATTICE_READS = 16
+# Many reads of a sparse model with few thresholds: bits fill the words better than bytes do.
+# Each binary digit of the couplings and fields, at most PLANE_WEIGHT quanta, is counted apart.
+PLANE_READS = 512
+PLANE_BOUND = 127
+PLANE_WEIGHT = 4
 
 
 @dataclass(frozen=True)
@@ -147,9 +153,9 @@ def choose_layout(
         if order is not None:
             raise ValueError("layout 'lattice' has its own order: colour, row, word, bit")
         return lattice_layout(model)
-    if name == "plane" and not model.quantized.table:
+    if name in ("plane", "shared") and not model.quantized.table:
         raise ValueError(
-            "layout 'plane' needs couplings that are small multiples of one number; "
+            f"layout {name!r} needs couplings that are small multiples of one number; "
             f"this model has sum_j |J_ij| + |h_i| = {model.quantized.bound} quanta; use 'lane'"
         )
     return Layout(name, _check_order(order, model.n))
@@ -160,7 +166,14 @@ def _rule(model: IsingModel, reads: int) -> str:
         return "lane"
     if model.n >= LATTICE_SITES and reads < LATTICE_READS and lattice_obstacle(model) is None:
         return "lattice"
-    return "lane"
+    return "plane" if reads >= PLANE_READS and _counts_quickly(model) else "lane"
+
+
+def _counts_quickly(model: IsingModel) -> bool:
+    """Whether the sums of couplings and fields are quickly counted in bits."""
+    quanta = model.quantized
+    largest = max(int(np.abs(x).max(initial=0)) for x in (quanta.couplings, quanta.fields))
+    return quanta.bound <= PLANE_BOUND and largest <= PLANE_WEIGHT
 
 
 def _check_order(order: ArrayLike | None, n: int) -> Array:

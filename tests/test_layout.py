@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from engine import dense_graph, graph
+from engine import STAR, dense_graph, graph
 
 from isingnpu import IsingModel, disorder, lattice
-from isingnpu.layout import LATTICE_READS, LATTICE_SITES, LAYOUTS, choose_layout, lattice_obstacle
+from isingnpu.layout import (
+    LATTICE_READS,
+    LATTICE_SITES,
+    LAYOUTS,
+    PLANE_BOUND,
+    PLANE_READS,
+    PLANE_WEIGHT,
+    choose_layout,
+    lattice_obstacle,
+)
 
 SHAPES = [(2,), (6,), (256,), (258,), (4, 6), (2, 134), (4, 2, 6), (2, 2, 2, 4)]
 
@@ -52,6 +61,28 @@ def test_rule_looks_at_model_and_reads_alone():
     assert choose_layout(lattice.square((64, 65)), 1).version == "lane-1"
     assert choose_layout(dense_graph(64), 1).version == "lane-1"
     assert choose_layout(graph(9, real=True), 10_000).version == "lane-1"
+
+
+def test_many_reads_of_few_thresholds_take_planes():
+    at_hub = np.zeros(STAR.n)
+    at_hub[0] = 1
+    beyond = IsingModel(STAR.couplings, at_hub)
+    assert [m.quantized.bound - PLANE_BOUND for m in (STAR, beyond)] == [0, 1]
+    assert choose_layout(STAR, PLANE_READS).version == "plane-1"
+    assert choose_layout(STAR, PLANE_READS - 1).version == "lane-1"
+    assert choose_layout(STAR, PLANE_READS, order=range(STAR.n)).version == "lane-1"
+    assert choose_layout(beyond, PLANE_READS).version == "lane-1"
+    assert choose_layout(dense_graph(64, most=1, most_field=1), PLANE_READS).version == "lane-1"
+    assert choose_layout(lattice.square(64), PLANE_READS).version == "plane-1"
+
+
+@pytest.mark.parametrize("weight", [PLANE_WEIGHT, PLANE_WEIGHT + 1])
+def test_large_weights_keep_many_reads_in_lanes(weight):
+    coupled = IsingModel.from_edges([(0, 1, -weight), (1, 2, 1)], 3)
+    fields = IsingModel.from_edges([(0, 1, 1)], 2, fields=[0, -weight])
+    for model in (coupled, fields):
+        expected = "plane" if weight <= PLANE_WEIGHT else "lane"
+        assert choose_layout(model, PLANE_READS).name == expected
 
 
 def test_order_alone_picks_a_layout_that_can_have_it():

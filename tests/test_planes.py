@@ -226,8 +226,10 @@ def test_last_step_of_the_ladder_looks_at_every_class(classes):
 
 def test_bound_beyond_the_limit_is_an_obstacle():
     fits, beyond = (
-        IsingModel.from_edges([(0, 1, planes.MAX_BOUND)], 2, fields=[0, field]) for field in (0, 1)
+        IsingModel.from_edges([(0, 1, planes.MAX_BOUND - 1)], 2, fields=fields)
+        for fields in ([0, 1], [1, 2])
     )
+    assert fits.quantized.bound == planes.MAX_BOUND
     assert PlanePlan.obstacle(plane(fits, ALL).request) is None
     assert "is 128 quanta, at most 127 fit" in PlanePlan.obstacle(plane(beyond, ALL).request)
     assert "no layout 'lane'" in PlanePlan.obstacle(Trial(fits, ALL).request)

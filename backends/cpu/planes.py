@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
 from isingnpu.dynamics import Thresholds, thresholds
+from isingnpu.layout import PLANE_BOUND
 from isingnpu.rng import W0, W1
 
 from . import planes_limits, planes_sweep
@@ -22,7 +23,7 @@ Array = NDArray[Any]
 
 WORDS = 8  # of 64 replicas in a block
 CALLS = 6  # of Philox in a visit, two planes each
-MAX_BOUND = 127  # quanta; beyond, the choice of a threshold costs more than byte lanes do
+MAX_BOUND = PLANE_BOUND  # quanta; beyond, a threshold costs more to choose than byte lanes do
 SEGMENT = 128  # sweeps whose thresholds are prepared at once
 
 
