@@ -136,6 +136,25 @@ TRIALS = {
         seam((4, 6)), ramp(3), layout="lattice", first=2**31 - 4,
         replicas=range(2**21 - 1, 2**21), seed=2**64 - 1,
     ),
+    "lattice, triangular": Trial(
+        lattice.triangular((6, 9)), ramp(3), layout="lattice", replicas=range(2)
+    ),
+    "lattice, honeycomb": Trial(
+        lattice.honeycomb((3, 70)), ramp(3), layout="lattice", replicas=range(2)
+    ),
+    "lattice, kagome, antiperiodic": Trial(
+        lattice.kagome((4, 5), boundary=("antiperiodic", "periodic")),
+        ramp(3), layout="lattice", replicas=range(2),
+    ),
+    "lattice, diamond": Trial(
+        lattice.diamond(2), ramp(3), layout="lattice", replicas=range(2)
+    ),
+    "lattice, four dimensions": Trial(
+        lattice.hypercubic((2, 4, 2, 4)), ramp(3), layout="lattice", replicas=range(2)
+    ),
+    "lattice, anisotropic with a field": Trial(
+        lattice.hypercubic((4, 6), J=(1, 2), h=1), ramp(3), layout="lattice", replicas=range(2)
+    ),
 }  # fmt: skip
 RULES = ("metropolis", "heat-bath")
 ANSWERS: dict[tuple[str, str], object] = {}

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from engine import QuickReference, Trial, differing, outcome
+from engine import QuickReference, Trial, differing, outcome, start
 from laws import alone_faults, cut_faults
 from scipy.stats import chi2
 
@@ -98,6 +98,46 @@ def test_lattice_without_a_model_has_the_bits_of_one_with_it():
     for name in ("energy", "magnetization", "flips", "path"):
         assert np.array_equal(getattr(seen, name), getattr(wanted, name)[0])
     assert (free.energy(), free.magnetization()) == (seen.energy[-1], seen.magnetization[-1])
+
+
+@pytest.mark.parametrize("name", ["square of ragged words", "triangular", "kagome"])
+@pytest.mark.parametrize("replica", [3, 100])
+def test_random_start_is_that_of_every_layout(name, replica):
+    one = replace(TRIALS[name], replicas=range(replica, replica + 1))
+    plan = BitLatticePlan(one.request)
+    plan.load(start(one))
+    wanted = plan.lattices[0].spins.copy()
+    free = BitLattice(plan.program, METROPOLIS, seed=one.seed, replica=replica)
+    free.fill(up=None)
+    assert np.array_equal(free.spins, wanted)
+
+
+LARGE = """
+import resource, sys
+from isingnpu import cell
+from isingnpu.backend import get_backend; get_backend("cpu")
+from isingnpu.backends.cpu.bitlattice import BitLattice
+from isingnpu.dynamics import METROPOLIS
+from isingnpu.program import uniform_program
+extent = int(sys.argv[1])
+spins = BitLattice(uniform_program(cell.hypercubic_cell(2), (extent, extent)), METROPOLIS, seed=1)
+assert spins.energy() == -2 * extent**2
+spins.sweep([0.44])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak if sys.platform == "darwin" else 1024 * peak)
+"""
+
+
+def peak_bytes(extent):
+    done = subprocess.run([sys.executable, "-c", LARGE, str(extent)], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return int(done.stdout)
+
+
+@pytest.mark.slow
+def test_65536_squared_spins_need_little_beyond_their_bits():
+    peak_bytes(1024)  # compiles for rows of whole vectors
+    assert peak_bytes(65536) - peak_bytes(1024) < 1.1 * 65536**2 // 8
 
 
 PORTABLE = """

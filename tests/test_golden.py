@@ -24,6 +24,8 @@ RING = IsingModel.from_edges([(*e, 2 * e[0] - 7) for e in CYCLE], 7, fields=rang
 REAL = IsingModel.from_edges([(*e, 0.1 + e[0] / 7) for e in CYCLE], 7)
 GLASS = disorder.edwards_anderson((4, 6), seed=9)
 WORDS = lattice.square((2, 132), h=1)
+TRIANGULAR = lattice.triangular((6, 9))  # 3 colours of one basis site
+HONEYCOMB = lattice.honeycomb((3, 70))  # 2 basis sites, two words per row
 DENSE = dense_graph(64, most=1, most_field=1, seed=4)
 
 # (model, layout, replicas, rounds)
@@ -37,6 +39,8 @@ CASES = {
     "glass lattice": (GLASS, "lattice", range(2, 4), 10),
     "glass lattice 7 rounds": (GLASS, "lattice", range(2, 4), 7),
     "two words lattice": (WORDS, "lattice", range(1), 10),
+    "triangular lattice": (TRIANGULAR, "lattice", range(2, 4), 10),
+    "honeycomb lattice": (HONEYCOMB, "lattice", range(2, 4), 10),
     "dense lane": (DENSE, "lane", range(2), 10),
 }
 SEED = 0xFEEDBEEF12345678
@@ -59,6 +63,10 @@ GOLDEN = {
     "glass lattice 7 rounds, heat-bath": "72f53ac40cc6a70e4f9049755f7f8ea9",
     "two words lattice, metropolis": "a44be3b16ad9107afb1a7687aa89979b",
     "two words lattice, heat-bath": "8ba413fd743c39e067895952514f8cc2",
+    "triangular lattice, metropolis": "aa32dc195394c8cc64b4a6c0b6ae4892",
+    "triangular lattice, heat-bath": "8d341fdd16720ea4b9e89481a2977614",
+    "honeycomb lattice, metropolis": "6b0adf825430659755abb19f380d15da",
+    "honeycomb lattice, heat-bath": "00a4296a4158b32977a89823955f1fd4",
     "dense lane, metropolis": "9064c61b6ae02dd01bf04c0c29e16a93",
     "dense lane, heat-bath": "7e6868bcb9a66e1b962a7bc0c2670888",
 }

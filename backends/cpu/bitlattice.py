@@ -21,7 +21,7 @@ from isingnpu.dynamics import Dynamics, thresholds
 from isingnpu.layout import Layout
 from isingnpu.model import IsingModel
 from isingnpu.program import Program, model_program
-from isingnpu.rng import W0, W1
+from isingnpu.rng import W0, W1, Stream, philox4x32
 
 from . import barrier
 from . import bitlattice_code as code
@@ -128,13 +128,28 @@ class BitLattice:
         )
         return t.constant + int(unsatisfied), 2 * int(up) - self.sites
 
-    def fill(self, *, up: bool) -> None:
-        """All spins up or down."""
-        for colour, words in enumerate(self.words):
-            valid = self.program.valid[colour]
-            for phase, bits in enumerate(valid.bits):  # without a copy of the lattice
-                words[valid.index == phase] = bits if up else 0
+    def fill(self, *, up: bool | None) -> None:
+        """All spins up or down, or with None `isingnpu.rng.initial_spins` of seed and replica."""
+        if up is None:
+            for row in range(self.program.colouring.rows):
+                self._fill_row(row)
+        else:
+            for colour, words in enumerate(self.words):
+                valid = self.program.valid[colour]
+                for phase, bits in enumerate(valid.bits):  # without a copy of the lattice
+                    words[valid.index == phase] = bits if up else 0
         self.close()
+
+    def _fill_row(self, row: int) -> None:
+        """First spins of one row, of all colours."""
+        c, replica = self.program.colouring, self.replica
+        phase = self.program.valid[0].index[row]
+        for colour in range(c.colours):
+            site = c.site(colour, row, np.arange(int(c.columns(colour, phase))), phase)
+            x0, x1, _, _ = philox4x32(replica // 64, site, 0, int(Stream.INIT) << 5, self.seed)
+            half = x0 if replica % 64 < 32 else x1
+            bits = half >> np.uint64(replica % 32) & np.uint64(1)
+            self.words[colour, row] = pack(bits[None], c.words)[0]
 
     def close(self) -> None:
         """Bring the copies beyond the ends of rows up to date after a change of `words`."""
