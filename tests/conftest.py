@@ -59,7 +59,7 @@ def alpha_of(item: pytest.Item) -> float:
     if mark.args or not isinstance(alpha, float) or not 0 < alpha < 1:
         got = ", ".join([*map(repr, mark.args), *(f"{k}={v!r}" for k, v in mark.kwargs.items())])
         raise ValueError(f"{item.nodeid}: got statistical({got}), write statistical(alpha=1e-6)")
-    return alpha
+    return float(alpha)  # of NumPy too: workers send it home
 
 
 @pytest.hookimpl(tryfirst=True)
