@@ -16,13 +16,13 @@ from isingnpu.rng import W0, W1
 
 from . import planes_limits, planes_sweep
 from .blocks import Blocks
-from .planes_code import Settle, Tally, Visit
-from .planes_graph import GROUP, plane_graph
+from .planes_code import QUEUE, VECTORS, Settle, Tally, Visit
+from .planes_graph import BATCH, GROUP, plane_graph
 
 Array = NDArray[Any]
 
 WORDS = 8  # of 64 replicas in a block
-CALLS = 6  # of Philox in a visit, two planes each
+CALLS = 4  # of Philox in a visit, two planes each
 MAX_BOUND = PLANE_BOUND  # quanta; beyond, a threshold costs more to choose than byte lanes do
 SEGMENT = 128  # sweeps whose thresholds are prepared at once
 
@@ -101,7 +101,7 @@ class PlanePlan:
     def _packed(self, spins: Array, lanes: int, first: int) -> Array:
         """Words (slots, lanes / 64) of states (replicas, sites); padding lanes are down."""
         n = self.request.model.n
-        words = aligned((-(-n // GROUP) * GROUP + GROUP, lanes // 64))
+        words = aligned((n + BATCH + GROUP, lanes // 64))
         planes_sweep.pack(np.ascontiguousarray(spins), self.graph.site, first, words)
         return words
 
@@ -171,7 +171,8 @@ class PlanePlan:
         counts = np.zeros(1, np.int64)
         columns = self.blocks.columns(rows, block.replicas)
         first_word = block.replicas.start // 64
-        work = np.zeros((16, tally.words), np.uint64), np.zeros(64 * tally.words, np.int64)
+        work = _workspace(tally.words, self.graph.bits + 2)
+        sums = aligned((16, tally.words)), np.zeros(64 * tally.words, np.int64)
         sample = 0
         for begin, end, sizes, masks, patterns in self._segments(columns, limits):
             visit, settle = self._configurations(tally.words, sizes, columns.shape[1] > 1)
@@ -179,14 +180,14 @@ class PlanePlan:
                 planes_sweep.sweep_planes(
                     visit, settle, tally, graph, block.spins, block.flips,
                     (masks, patterns[start - begin : stop - begin]),
-                    (self.keys, first_word, first + start), counts,
+                    (self.keys, first_word, first + start), work, counts,
                 )  # fmt: skip
                 sampled = every > 0 and (first + stop) % every == 0
                 if track or sampled:
                     planes_sweep.look(
                         tally, block.spins, self.request.model.n, terms, stop - 1,
                         sample if sampled else -1, block.best, block.energy, block.flips, weights,
-                        track, work, out,
+                        track, sums, out,
                     )  # fmt: skip
                     sample += sampled
         return counts
@@ -284,6 +285,16 @@ def _pieces(begin: int, end: int, first: int, every: int) -> Iterator[tuple[int,
         stop = min(end, (first + begin) // every * every + every - first) if every else end
         yield begin, stop
         begin = stop
+
+
+def _workspace(words: int, columns: int) -> tuple[Array, Array, Array, Array]:
+    """What a sweep needs beside the spins: random state, queue, flips, counters."""
+    return (
+        aligned((VECTORS // 8 + words * (1 + 3 * CALLS), 1)).ravel(),
+        aligned((columns, QUEUE // 8)),
+        aligned((planes_sweep.FLIP_ROWS, words)),
+        aligned((16, words)),
+    )
 
 
 def aligned(shape: tuple[int, int]) -> Array:

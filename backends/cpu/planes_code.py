@@ -21,7 +21,8 @@ from llvmlite import ir
 
 from isingnpu.rng import M0, M1
 
-from .ir import I32, I64, LOW, Code, Static, Word, emits, pair, philox, vector
+from .ir import I32, I64, LOW, Code, Static, Word, emits, pair, vector
+from .planes_graph import BATCH
 
 Bit = Word | int  # a vector of bits, or 0 or 1 in every lane
 
@@ -35,8 +36,7 @@ FORMULAS: dict[int, Callable[[Word, Word, Word], Word]] = {
 }
 # Layout of the random state, in bytes: the scalar of a sweep, the round keys, the vectors.
 KEYS, VECTORS = 8, 512
-LANES = 8  # queued words that are settled side by side
-QUEUE = 8 * 320  # bytes of one column of the queue: 32 sites of 8 words, and what a store spills
+QUEUE = 8 * (8 * BATCH + 64)  # bytes of one column of the queue, with what a store spills
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Settle(Static):
     @property
     def columns(self) -> int:
         """Of the queue."""
-        return 2 + self.bits + (1 if self.heat_bath else 0)
+        return 1 + self.bits + (1 if self.heat_bath else 0)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _counter(code: Code, config: Visit, spins: Word, own: Word, entries: Word, r
                 columns[d] = [*taken, *columns[d]]
         if config.parity == 1 and not config.heat_bath:
             columns[0].insert(0, ~own)
-        bits = [_whole(code, kind, bit) for bit in count(code, columns)]
+        bits = [whole(code, kind, bit) for bit in count(code, columns)]
         return bits, entries + 8 * k
     row = starts + code.load(record, I32, 4).extend(I64) * (8 * config.bits)
     bits = [code.splat(code.load(row, I64, 8 * d), config.words) for d in range(config.bits)]
@@ -161,12 +161,13 @@ def _counter(code: Code, config: Visit, spins: Word, own: Word, entries: Word, r
             if d < config.bits:
                 columns[d].extend(taken)
             for variable, bit in zip(total[d:], count(code, columns)[d:], strict=True):
-                variable.set(_whole(code, kind, bit))
+                variable.set(whole(code, kind, bit))
             at.set(at.get() + 8 * config.block)
     return [bit.get() for bit in total], at.get()
 
 
-def _whole(code: Code, kind: ir.Type, bit: Bit) -> Word:
+def whole(code: Code, kind: ir.Type, bit: Bit) -> Word:
+    """A bit as a vector, constants in every lane."""
     return bit if isinstance(bit, Word) else code.word(kind, -bit)
 
 
@@ -195,14 +196,14 @@ def _choose(code: Code, bit: Word, yes: Bit, no: Bit) -> Bit:
     return yes
 
 
-def _threshold(code: Code, config: Visit | Settle, size: int, leaf: Callable[[int, int], Word],
+def threshold_bit(code: Code, config: Visit | Settle, size: int, leaf: Callable[[int, int], Word],
                kind: ir.Type, sign: Word | None, classes: Sequence[Word]) -> Word:  # fmt: skip
     """One bit of every replica's threshold; leaf(class, side), side 1: of negative fields."""
     above = _tree(code, size, int(config.heat_bath), classes, lambda c: leaf(c, 0))
     if sign is None:
-        return _whole(code, kind, above)
+        return whole(code, kind, above)
     below = _tree(code, size, 0, classes, lambda c: leaf(c, 1))
-    return _whole(code, kind, _choose(code, sign, below, above))
+    return whole(code, kind, _choose(code, sign, below, above))
 
 
 def _draws(code: Code, config: Visit, draws: Word, site: Word) -> Callable[[int], list[Word]]:
@@ -263,7 +264,7 @@ def visit(code: Code, config: Visit, spins: Word, place: Word, entries: Word, re
 
     for c in reversed(range(config.calls)):
         for half, drawn in reversed(list(enumerate(call(c)))):
-            t = _threshold(code, config, config.sizes[c], partial(leaf, 2 * c + half), kind,
+            t = threshold_bit(code, config, config.sizes[c], partial(leaf, 2 * c + half), kind,
                            sign if config.heat_bath else None, classes)  # fmt: skip
             less = ternary(code, LESS, t, drawn, less)
             equal = ternary(code, EQUAL, equal, t, drawn)
@@ -271,87 +272,22 @@ def visit(code: Code, config: Visit, spins: Word, place: Word, entries: Word, re
     code.store(old ^ flip, spins + place)
     code.store(flip, flips)
     label = label | parity << 16 | site << 32
-    columns = [sign, *classes] if config.heat_bath else classes
-    return _push(code, config, equal, columns, queue, label) | (behind - entries) << 8
+    labels = code.splat(label, config.words) + code.word(kind, list(range(config.words)))
+    columns = [equal, labels, *([sign] if config.heat_bath else []), *classes]
+    return keep_open(code, equal, columns, queue) | (behind - entries) << 8
 
 
-def _push(code: Code, config: Visit, equal: Word, columns: Sequence[Word], queue: Word,
-          label: Word) -> Word:  # fmt: skip
-    """Append the words with a bit of `equal`, their labels and columns; how many there are."""
-    words = config.words
-    chosen = equal.compare("!=", 0)
-    mask = chosen.bitcast(ir.IntType(words))
-    labels = code.splat(label, words) + code.word(vector(I64, words), list(range(words)))
-    number = code.variable(code.word(I64, 0))
-    with code.when(mask.compare("!=", 0)):
-        for k, column in enumerate((equal, labels, *columns)):
-            if words > 1:
-                name = f"llvm.experimental.vector.compress.v{words}i64"
-                column = code.call(name, column.type, column, chosen, column)
-            code.store(column, queue, QUEUE * k)
-        number.set(code.call("llvm.ctpop.i32", I32, mask.extend(I32)).extend(I64))
-    return number.get()
-
-
-def _leaf(code: Code, config: Settle, address: Word, word: Word) -> Word:
-    """A threshold's bit for queued words; own: that of each one's word of the site."""
-    if not config.own:
-        return code.splat(code.load(address, I64), LANES)
-    bits = code.load(address, word.type)
-    if code.has("avx512f"):
-        return code.call("llvm.x86.avx512.permvar.di.512", word.type, bits, word)
-    chosen = bits.value
-    for lane in range(LANES):
-        place = code.builder.extract_element(word.value, ir.Constant(I32, lane))
-        one = code.builder.extract_element(bits.value, place)
-        chosen = code.builder.insert_element(chosen, one, ir.Constant(I32, lane))
-    return Word(code.builder, chosen)
-
-
-@emits
-def settle(code: Code, config: Settle, queue: Word, draws: Word, tables: Word, call: Word,
-           first_word: Word, sweep: Word, keep: Word) -> Word:  # fmt: skip
-    """Compare eight queued words with the four planes from `call` on.
-
-    Columns of the queue: undecided bits, labels (place | parity << 16 | site << 32), sign (heat
-    bath) and class bits, accepted bits (first replaced by 0 where `keep` is 0). Returns whether
-    a bit is left undecided."""
-    kind = vector(I64, LANES)
-    left, label, *columns, accepted = (
-        code.load(queue, kind, QUEUE * k) for k in range(config.columns)
-    )
-    accepted = accepted & code.splat(keep, LANES)
-    odd = code.word(kind, 0) - (label >> 16 & 1)
-    sign, classes = (columns[0], columns[1:]) if config.heat_bath else (None, columns)
-    word = label & (config.words - 1)
-    plane_bytes = 16 * config.classes * config.leaf
-    for c in range(2):
-        counter = (
-            word + code.splat(first_word, LANES), label >> 32,
-            code.splat(sweep, LANES), code.splat(call + c, LANES),
-        )  # fmt: skip
-        x0, x1, x2, x3 = philox(code, counter, draws + KEYS, range(config.rounds))
-        for half, drawn in enumerate((pair(x0, x1), pair(x2, x3))):
-            plane = tables + (call + c) * (2 * plane_bytes) + half * plane_bytes
-
-            def leaf(c: int, side: int, plane: Word = plane) -> Word:
-                width = config.words if config.own else 1
-                even, uneven = (
-                    _leaf(
-                        code, config, plane + 8 * ((2 * c + p) * config.leaf + side * width), word
-                    )
-                    for p in (0, 1)
-                )
-                if config.parity < 2:
-                    return uneven if config.parity else even
-                return ternary(code, CHOOSE, odd, uneven, even)
-
-            t = _threshold(code, config, config.classes, leaf, kind, sign, classes)
-            accepted = accepted | (left & t & ~drawn)
-            left = ternary(code, EQUAL, left, t, drawn)
-    code.store(left, queue)
-    code.store(accepted, queue, QUEUE * (config.columns - 1))
-    return left.compare("!=", 0).bitcast(ir.IntType(LANES)).extend(I64)
+def keep_open(code: Code, open_bits: Word, columns: Sequence[Word], queue: Word) -> Word:
+    """Append those words of the columns that have an open bit to the queue; how many."""
+    words = open_bits.lanes
+    chosen = open_bits.compare("!=", 0)
+    for k, column in enumerate(columns):
+        if words > 1:
+            name = f"llvm.experimental.vector.compress.v{words}i64"
+            column = code.call(name, column.type, column, chosen, column)
+        code.store(column, queue, QUEUE * k)
+    mask = chosen.bitcast(ir.IntType(words)).extend(I32)
+    return code.call("llvm.ctpop.i32", I32, mask).extend(I64)
 
 
 def _tally(code: Code, words: int, counters: Word, groups: Word,
@@ -363,7 +299,7 @@ def _tally(code: Code, words: int, counters: Word, groups: Word,
         columns: list[list[Bit]] = [[plane.get()] for plane in planes]
         columns[0].extend(load(group, k) for k in range(16))
         for plane, bit in zip(planes, count(code, columns), strict=True):
-            plane.set(_whole(code, kind, bit))
+            plane.set(whole(code, kind, bit))
     for d, plane in enumerate(planes):
         code.store(plane.get(), counters, 8 * words * d)
 
@@ -389,9 +325,3 @@ def tally_edges(code: Code, config: Tally, counters: Word, spins: Word, edges: W
         return ternary(code, XOR3, code.load(a, kind), code.load(b, kind), mask)
 
     _tally(code, config.words, counters, groups, load)
-
-
-@emits
-def exchange(code: Code, config: Settle, address: Word, bits: Word) -> None:
-    """Flip bits of the word at an address."""
-    code.store(code.load(address, I64) ^ bits, address)

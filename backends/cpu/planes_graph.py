@@ -27,7 +27,7 @@ Array = NDArray[Any]
 Parts = tuple[Array, Array, Array]  # of each term: its slot, the other slot, the coupling
 
 GROUP = 16  # words that one step of a tally adds
-BATCH = 32  # sites of one level that are visited before undecided replicas are settled
+BATCH = 64  # sites of one level that are visited before undecided replicas are settled
 MOST_FIXED = 12  # entries up to which a list of equal length at every site is unrolled
 MASK = np.uint32(0xFFFFFFFF)
 

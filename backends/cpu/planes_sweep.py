@@ -8,15 +8,14 @@ are kept as 16 counters of one bit per replica, emptied into whole numbers in ti
 import numpy as np
 from numba import njit, uint64
 
-from . import planes_code
-from .planes_code import LANES, QUEUE, VECTORS, exchange, tally_edges, tally_words, visit
+from .planes_code import VECTORS, tally_edges, tally_words, visit
 from .planes_graph import BATCH
+from .planes_settle import LANES, settle
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 LOW = 0xFFFFFFFF
-FLIP_ROWS = 160  # flips kept before they are counted, in words of all sites
+FLIP_ROWS = 3 * BATCH  # flips kept before they are counted, in words of all sites
 COUNTED = 65535  # bits per replica that 16 planes count
-COLUMN = QUEUE // 8
 
 CALLS = 0  # position in the counts that a call adds to
 
@@ -56,37 +55,6 @@ def prepare(config, draws, first_word, sweep):
             draws[at] = (p1 & uint64(LOW)) ^ key[4]
             draws[at + words] = (p2 >> uint64(32)) ^ key[5]
             draws[at + 2 * words] = p2 & uint64(LOW)
-
-
-@njit(cache=True)
-def settle_queue(config, queue, number, spins, flips, tables, draws, draw, counts):
-    """Decide the replicas of queued words by the planes that their visits did not read.
-
-    spins, flips: addresses of the batch's first words."""
-    first_word, sweep = draw
-    for e in range(number, number + LANES):
-        queue[0, e] = uint64(0)
-    for e in range(0, number, LANES):
-        at = uint64(queue.ctypes.data) + uint64(8 * e)
-        call, keep = config.calls, uint64(0)
-        while True:
-            counts[CALLS] += 2 * LANES
-            left = planes_code.settle(
-                config, at, uint64(draws.ctypes.data), tables, uint64(call), uint64(first_word),
-                uint64(sweep), keep,
-            )  # fmt: skip
-            call, keep = call + 2, ~uint64(0)
-            if left == uint64(0) or call == 32:
-                break
-        for lane in range(e, min(e + LANES, number)):
-            place = queue[1, lane] & uint64(0xFFFF)
-            _flip(config, spins, flips, place, queue[config.columns - 1, lane])
-
-
-@njit(inline="always")
-def _flip(config, spins, flips, place, accepted):
-    exchange(config, spins + uint64(8) * place, accepted)
-    exchange(config, flips + uint64(8) * place, accepted)
 
 
 @njit(cache=True)
@@ -171,29 +139,26 @@ def count_flips(tally, flipped, used, counters):
 
 
 @njit(cache=True, nogil=True)
-def sweep_planes(config, settle, tally, graph, spins, flips, limits, draw, counts):
+def sweep_planes(config, shared, tally, graph, spins, flips, limits, draw, work, counts):
     """Sweeps at the betas of one variant: batch by batch of sites that do not see each other, then
     the replicas that the visits left undecided.
 
     graph = (entries, visits, batches, starts); limits = (masks, pattern of each sweep); draw =
-    (round keys, first word, first sweep)."""
+    (round keys, first word, first sweep); work: see `workspace`."""
     entries, visits, batches, starts = graph
     masks, patterns = limits
     keys, first_word, first_sweep = draw
     words = config.words
-    draws = np.zeros(VECTORS // 8 + words * (1 + 3 * config.calls), np.uint64)
+    draws, queue, flipped, counters = work
     for k in range(keys.size):
         draws[1 + k] = keys[k]
-    queue = np.zeros((settle.columns, COLUMN), np.uint64)
-    flipped = np.zeros((FLIP_ROWS, words), np.uint64)
-    counters = np.zeros((16, words), np.uint64)
     first_spin, first_flip = uint64(spins.ctypes.data), uint64(flipped.ctypes.data)
     row = uint64(8 * words)
     records, record = uint64(visits.ctypes.data), uint64(4 * visits.shape[1])
     held = np.int64(0)
     for t in range(patterns.size):
         sweep = first_sweep + t
-        prepare(settle, draws, first_word, sweep)
+        prepare(shared, draws, first_word, sweep)
         tables = uint64(masks.ctypes.data) + uint64(masks.strides[0] * patterns[t])
         at = uint64(entries.ctypes.data)
         used = np.int64(0)
@@ -211,11 +176,21 @@ def sweep_planes(config, settle, tally, graph, spins, flips, limits, draw, count
                 )  # fmt: skip
                 at += got >> uint64(8)
                 number += np.int64(got & uint64(255))
-            if number:
-                settle_queue(
-                    settle, queue, number, first_spin + row * uint64(first), flip, tables, draws,
-                    (first_word, sweep), counts,
-                )  # fmt: skip
+            call = config.calls
+            while number > 0 and call < 32:
+                kept = np.int64(0)
+                for taken in range(0, number, LANES):
+                    kept += np.int64(
+                        settle(
+                            shared, uint64(queue.ctypes.data), uint64(taken),
+                            uint64(number), uint64(kept), first_spin + row * uint64(first), flip,
+                            uint64(draws.ctypes.data), tables, uint64(call), uint64(first_word),
+                            uint64(sweep),
+                        )
+                    )  # fmt: skip
+                counts[CALLS] += LANES * 2 * ((number + LANES - 1) // LANES)
+                number = kept
+                call += 2
             used += end - first
             if used + BATCH + 16 > FLIP_ROWS or batch == len(batches) - 1:
                 held += count_flips(tally, flipped, used, counters)
