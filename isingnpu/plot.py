@@ -99,5 +99,6 @@ def plot_costs(costs: Mapping[str, Mapping[str, float]], ax: Any) -> Any:
     ax.invert_yaxis()
     ax.margins(x=0.15)
     ax.set_xlabel("count (logarithmic)")
-    ax.legend(frameon=False, fontsize="small", loc="lower right")
+    # above the axes: bars and their numbers may reach anywhere inside
+    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return ax
