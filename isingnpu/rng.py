@@ -191,11 +191,16 @@ def _planes(
 def initial_spins(replicas: ArrayLike, n_sites: int, seed: int) -> NDArray[np.int8]:
     """First spins (replicas, n_sites), the same in every layout: +1 where bit replica % 64 of
     plane 0 of counter (replica // 64, site, 0, INIT << 5) is set."""
-    replica = np.asarray(replicas, np.uint64)[:, None]
+    replica = np.asarray(replicas, np.int64)
+    spins = np.empty((len(replica), n_sites), np.int8)
     c3 = int(Stream.INIT) << 5
-    x0, x1, _, _ = philox4x32(replica // np.uint64(64), np.arange(n_sites), 0, c3, seed)
-    up = (x0 | x1 << _32) >> (replica % np.uint64(64)) & np.uint64(1)
-    return np.asarray(2 * up.astype(np.int8) - 1, np.int8)
+    for group in np.unique(replica // 64):  # one word per site holds 64 replicas
+        x0, x1, _, _ = philox4x32(int(group), np.arange(n_sites), 0, c3, seed)
+        words = (x0 | x1 << _32).astype("<u8")
+        bits = np.unpackbits(words.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
+        own = np.flatnonzero(replica // 64 == group)
+        spins[own] = 2 * bits.T[replica[own] % 64].view(np.int8) - 1
+    return spins
 
 
 def random_words(seed: int, stream: Stream, count: int) -> U64:
