@@ -172,7 +172,7 @@ def _critical(a: argparse.Namespace) -> int:
         point = criticality.find_beta_c(
             a.lattice,
             a.sizes,
-            seconds=a.seconds,
+            budget_s=a.seconds,
             seed=a.seed,
             backend=a.backend,
             threads=a.threads,

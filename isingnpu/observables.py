@@ -91,8 +91,8 @@ def wave_weights(model: IsingModel) -> Array:
 class Recorder:
     """Turns what plans measure into series.
 
-    energies: (replicas,) E in quanta before the next sweep; last_betas: (replicas,) of the sweep
-    before (nan at the start); work, heat: (replicas,) so far.
+    energies: (replicas,) E in quanta before the next sweep, kept where work or heat need it;
+    last_betas: (replicas,) of the sweep before (nan at the start); work, heat: (replicas,) so far.
     """
 
     model: IsingModel
@@ -111,8 +111,11 @@ class Recorder:
     ) -> Recorder:
         """A recorder for a run that starts at these spins (replicas, sites)."""
         zero = np.zeros(len(spins))
-        energies = quantized_energies(model, spins)
-        return cls(model, names, every, len(spins), energies, zero + np.nan, zero, zero.copy())
+        start = cls(model, names, every, len(spins), np.zeros(len(spins), np.int64),
+                    zero + np.nan, zero, zero.copy())  # fmt: skip
+        if start.thermodynamic:
+            start.energies = quantized_energies(model, spins)
+        return start
 
     @property
     def thermodynamic(self) -> bool:

@@ -62,7 +62,7 @@ def write_report(
     progress("sampling lattice snapshots ...")
     snapshots = _snapshots(device)
     point = criticality.find_beta_c(
-        "square", SIZES, seconds=0.75 * seconds, progress=progress, **device
+        "square", SIZES, budget_s=0.75 * seconds, progress=progress, **device
     )
     made: dict[str, Any] = {
         "anneal": results.anneal_result(

@@ -1,12 +1,18 @@
 """Equilibrium chains of one size, half of them started hot and half cold, and the clock.
 
-Sequential Metropolis: where dE = 0 it always flips, which makes it decorrelate 3.5 times faster
-than heat bath on the square lattice at beta_c. The replicas are independent: each is a block.
+Local moves are sequential Metropolis: where dE = 0 it always flips, which makes it decorrelate 3.5
+times faster than heat bath on the square lattice at beta_c. Hundreds of its chains share the bits
+of words, so that until their tau reaches CLUSTER_TAU they tell more per second than Wolff
+clusters. Chains are independent; a random graph has several instances, which are independent too.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,14 +20,65 @@ from numpy.typing import NDArray
 
 from isingnpu import rng
 from isingnpu.annealing import resume, sample
-from isingnpu.criticality.estimators import OBSERVED, Histogram
+from isingnpu.criticality.estimators import OBSERVED, Box, Histogram
 from isingnpu.criticality.refusals import SmallBudget
+from isingnpu.layout import PLANE_READS, choose_layout
 from isingnpu.model import IsingModel
 from isingnpu.run import Run
 
-REPLICAS = 256
 GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: keys of neighbouring seeds do not coincide
 MAX_DIFFERENCE = 5.0  # standard errors between hot and cold starts
+KEPT = ("abs_magnetization",)  # beside the moments of every histogram
+BLOCKS = 128  # of the chains of one model
+PLANE_CHAINS = max(512, PLANE_READS)
+LANE_CHAINS, LANE_COST = 128, 5.0  # and the time of an update in units of one in planes
+CLUSTER_CHAINS, CLUSTER_COST = 64, 80.0
+MIN_WORK = float(
+    1 << 26
+)  # of a run that tells the pace; the start of a run counts in shorter ones
+CLUSTER_TAU = 200.0  # sweeps of local moves, times their cost, beyond which clusters win
+
+
+@dataclass(frozen=True)
+class Moves:
+    """dynamics of `sample`, chains per model, Wolff clusters per sweep; cost: time of a sweep per
+    site and chain, in units of an update in bit planes."""
+
+    dynamics: str
+    chains: int
+    clusters: int
+    cost: float
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """One size: its box, and its models, of one number of sites; several for a random graph.
+
+    local: how it moves as long as tau is short."""
+
+    models: tuple[IsingModel, ...]
+    box: Box
+    local: Moves
+
+    @classmethod
+    def of(cls, models: Sequence[IsingModel], size: int) -> System:
+        """The models of one size, the parameter of their family."""
+        boxes = [Box.of(model, size) for model in models]
+        widest = max(boxes, key=lambda box: box.levels * box.width)
+        planes = choose_layout(models[0], PLANE_CHAINS).name == "plane"
+        chains, cost = (PLANE_CHAINS, 1.0) if planes else (LANE_CHAINS, LANE_COST)
+        return cls(tuple(models), widest, Moves("metropolis", chains, 1, cost))
+
+    def moves(self, tau: float, m2: float) -> Moves:
+        """What decorrelates fastest where local moves have this tau and <m^2> is about m2: a
+        Wolff cluster has N m2 sites on average, a sweep of 1 / m2 of them flips N."""
+        if tau * self.local.cost < CLUSTER_TAU:
+            return self.local
+        return Moves("wolff", CLUSTER_CHAINS, max(1, round(1 / m2)), CLUSTER_COST)
+
+    def work(self, moves: Moves, sweeps: int) -> float:
+        """Of that many sweeps of all chains, in updates in bit planes."""
+        return len(self.models) * self.box.sites * moves.chains * sweeps * moves.cost
 
 
 @dataclass(eq=False)
@@ -30,21 +87,27 @@ class Clock:
 
     seconds: float
     started: float = field(default_factory=time.perf_counter)
-    updates: int = 0
-    sweeping: float = 0.0
+    work: float = 0.0
+    pace: float = 0.0  # seconds per unit of work of the longest run so far
+    longest: float = MIN_WORK
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.perf_counter() - self.started
 
-    def afford(self, updates: int, share: float) -> None:
-        """Raise SmallBudget if this many spin updates, at the pace so far, go beyond the share
-        of the budget."""
-        pace = self.sweeping / self.updates if self.updates else 0.0
-        expected = self.elapsed + pace * updates
+    def afford(self, work: float, share: float) -> None:
+        """Raise SmallBudget if this much work, at the pace so far, goes beyond the share of the
+        budget."""
+        expected = self.elapsed + self.pace * work
         if expected > share * self.seconds:
             raise SmallBudget(self.seconds, 1.5 * expected / share)
+
+    def note(self, work: float, started: float) -> None:
+        """Work that was begun at `started`, of time.perf_counter(), and has ended now."""
+        self.work += work
+        if work >= self.longest:
+            self.pace, self.longest = (time.perf_counter() - started) / work, work
 
 
 @dataclass(eq=False)
@@ -57,55 +120,120 @@ class Sampler:
     clock: Clock
     runs: int = 0
 
+    def compile(self, systems: Sequence[System]) -> None:
+        """Run each kind of moves once, so that compiling does not count as sampling."""
+        smallest = systems[0]
+        for moves in (smallest.local, smallest.moves(math.inf, 1.0)):
+            self.begin(smallest, moves, 0.0, burn_in=0, sweeps=1, every=1)
+
     def begin(
         self,
-        model: IsingModel,
+        system: System,
+        moves: Moves,
         beta: float,
         *,
         burn_in: int,
         sweeps: int,
         every: int,
-        initial: NDArray[np.int8] | None = None,
-    ) -> Run:
-        """REPLICAS chains, hot and cold or from `initial`, `burn_in` sweeps and then `sweeps`."""
-        self.runs += 1
-        key = (self.seed + self.runs * GOLDEN) % 2**64
+        initial: Sequence[Run] | str | None = None,
+    ) -> tuple[Run, ...]:
+        """One run per model: chains that go on from the spins of `initial`, all cold ("up") or
+        half hot and half cold (None); `burn_in` sweeps and then `sweeps`."""
         started = time.perf_counter()
-        run = sample(
-            model, beta, burn_in=burn_in, sweeps=sweeps, every=every, replicas=REPLICAS,
-            initial=hot_and_cold(model.n, key) if initial is None else initial, seed=key,
-            dynamics="metropolis", observe=OBSERVED, backend=self.backend, threads=self.threads,
-        )  # fmt: skip
-        self._note(model, burn_in + sweeps, started)
-        return run
+        names = OBSERVED if np.isfinite(system.box.k) else OBSERVED[:3]
+        keys = [self._key() for _ in system.models]
 
-    def go_on(self, run: Run, sweeps: int) -> Run:
+        def one(i: int, threads: int | None) -> Run:
+            model, key = system.models[i], keys[i]
+            if initial is None:
+                first: NDArray[np.int8] | str = hot_and_cold(moves.chains, model.n, key)
+            else:
+                first = initial if isinstance(initial, str) else initial[i].spins
+            return sample(
+                model, beta, burn_in=burn_in, sweeps=sweeps, every=every, replicas=moves.chains,
+                initial=first, seed=key, dynamics=moves.dynamics, clusters=moves.clusters,
+                observe=(*names, *KEPT), backend=self.backend, threads=threads,
+            )  # fmt: skip
+
+        made = self._for_each(one, len(system.models))
+        self.clock.note(system.work(moves, burn_in + sweeps), started)
+        return made
+
+    def go_on(
+        self, system: System, moves: Moves, runs: Sequence[Run], sweeps: int
+    ) -> tuple[Run, ...]:
         """The same chains `sweeps` further; only the new samples are in the result."""
         started = time.perf_counter()
-        longer = resume(replace(run, series={}), sweeps=sweeps)
-        self._note(run.model, sweeps, started)
+
+        def one(i: int, threads: int | None) -> Run:
+            return resume(replace(runs[i], series={}), sweeps=sweeps, threads=threads)
+
+        longer = self._for_each(one, len(runs))
+        self.clock.note(system.work(moves, sweeps), started)
         return longer
 
-    def _note(self, model: IsingModel, sweeps: int, started: float) -> None:
-        self.clock.updates += updates(model, sweeps)
-        self.clock.sweeping += time.perf_counter() - started
+    def _key(self) -> int:
+        self.runs += 1
+        return (self.seed + self.runs * GOLDEN) % 2**64
+
+    def _for_each(self, one: Callable[[int, int | None], Run], count: int) -> tuple[Run, ...]:
+        """one(i, threads) for all i: threads share the chains of one model, or many models."""
+        if count == 1:
+            return (one(0, self.threads),)
+        with ThreadPoolExecutor(self.threads or len(os.sched_getaffinity(0))) as pool:
+            return tuple(pool.map(lambda i: one(i, 1), range(count)))
 
 
-def updates(model: IsingModel, sweeps: int) -> int:
-    """Spin updates of that many sweeps of all replicas."""
-    return model.n * REPLICAS * sweeps
-
-
-def hot_and_cold(sites: int, key: int) -> NDArray[np.int8]:
-    """(REPLICAS, sites) first spins: the first half random, the second half all up."""
-    spins = np.ones((REPLICAS, sites), np.int8)
-    spins[: REPLICAS // 2] = rng.initial_spins(np.arange(REPLICAS // 2), sites, key)
+def hot_and_cold(chains: int, sites: int, key: int) -> NDArray[np.int8]:
+    """(chains, sites) first spins: the first half random, the second half all up."""
+    spins = np.ones((chains, sites), np.int8)
+    spins[: chains // 2] = rng.initial_spins(np.arange(chains // 2), sites, key)
     return spins
 
 
-def start_difference(histogram: Histogram) -> float:
-    """Largest |z| of <E> and <m^2> between the blocks that started hot and cold."""
+def mean_energies(runs: Sequence[Run]) -> tuple[float, ...]:
+    """<E> of each of several models, in whole quanta; 0 for a single one.
+
+    Subtracted from the energies, it makes reweighting normalise every instance of a random graph
+    by itself, as an average over disorder must be: <A> = mean_i <A>_i."""
+    if len(runs) == 1:
+        return (0.0,)
+    quanta = [run.model.quantized.quantum for run in runs]
+    means = [run.series["energy"].mean() for run in runs]
+    return tuple(float(np.round(m / q) * q) for m, q in zip(means, quanta, strict=True))
+
+
+def collect(
+    system: System, beta: float, runs: Sequence[Run], energies: Sequence[float]
+) -> Histogram:
+    """The samples of all models in one histogram, `energies` (models,) subtracted.
+
+    Its blocks are groups of chains, hot ones first; of several models, one block for the hot
+    chains of each and then one for the cold ones."""
+    parts = []
+    for run, energy in zip(runs, energies, strict=True):
+        series = run.series | {"energy": run.series["energy"] - energy}
+        blocks = min(BLOCKS, len(series["energy"])) if len(runs) == 1 else 2
+        parts.append(Histogram.of(system.box, beta, series, KEPT, blocks=blocks))
+    sums = np.stack([part.sums for part in parts], axis=2)  # (moments, blocks, models, levels)
+    return replace(parts[0], sums=sums.reshape(len(sums), -1, sums.shape[-1]))
+
+
+def independent(histogram: Histogram, models: int) -> Histogram:
+    """Occupied levels of what `collect` gave, in independent blocks: one per model, or groups of
+    chains of the only one."""
+    sums = histogram.sums
+    if models > 1:
+        sums = sums.reshape(len(sums), 2, models, -1).sum(axis=1)
+    return replace(histogram, sums=sums).occupied
+
+
+def start_difference(histogram: Histogram, models: int = 1) -> float:
+    """Largest |z| of <E> and <m^2> between blocks of `collect` that started hot and cold."""
     means = histogram.sums[1:3].sum(axis=2) / histogram.sums[0].sum(axis=1)  # (2, blocks)
     hot, cold = np.split(means, 2, axis=1)
-    variance = (hot.var(axis=1, ddof=1) + cold.var(axis=1, ddof=1)) / hot.shape[1]
+    if models > 1:  # of the same instances
+        variance = (hot - cold).var(axis=1, ddof=1) / models
+    else:
+        variance = (hot.var(axis=1, ddof=1) + cold.var(axis=1, ddof=1)) / hot.shape[1]
     return float(np.max(np.abs(hot.mean(axis=1) - cold.mean(axis=1)) / np.sqrt(variance)))

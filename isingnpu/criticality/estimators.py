@@ -154,22 +154,32 @@ class Histogram:
 
     @classmethod
     def of(
-        cls, box: Box, beta: float, series: dict[str, Array], extra: Sequence[str] = ()
+        cls,
+        box: Box,
+        beta: float,
+        series: dict[str, Array],
+        extra: Sequence[str] = (),
+        *,
+        blocks: int | None = None,
     ) -> Histogram:
-        """Of series (replicas, samples) of OBSERVED; each replica is a block.
+        """Of series (replicas, samples) of OBSERVED; each replica is a block, or each group of
+        consecutive ones if the number of `blocks` is given, a divisor of that of replicas.
 
         extra: "abs_magnetization" (a series) or "energy2" (computed; exact <E^2> where a level
         holds several energies). A model without positions has no structure factor: nan."""
         energy, m2, m4 = (series[name] for name in OBSERVED[:3])
         s = series["structure_factor"] if math.isfinite(box.k) else np.full_like(energy, np.nan)
         more = [energy**2 if name == "energy2" else series[name] for name in extra]
-        replicas = len(energy)
-        cell = (box.level(energy) + box.levels * np.arange(replicas)[:, None]).ravel()
+        blocks = len(energy) if blocks is None else blocks
+        if len(energy) % blocks:
+            raise ValueError(f"{len(energy)} replicas do not divide into {blocks} blocks")
+        block = np.arange(len(energy)) // (len(energy) // blocks)
+        cell = (box.level(energy) + box.levels * block[:, None]).ravel()
         sums = [
-            np.bincount(cell, None if x is None else x.ravel(), replicas * box.levels)
+            np.bincount(cell, None if x is None else x.ravel(), blocks * box.levels)
             for x in (None, energy, m2, m4, s, *more)
         ]
-        shaped = np.stack(sums).reshape(-1, replicas, box.levels).astype(np.float64)
+        shaped = np.stack(sums).reshape(-1, blocks, box.levels).astype(np.float64)
         return cls(box, beta, shaped, (*MOMENTS, *(EXTRA[name] for name in extra)))
 
     def row(self, moment: str) -> int:
@@ -210,6 +220,10 @@ class Histogram:
 
 
 def length_response(series: dict[str, Array]) -> Array:
-    """(replicas, samples) m^2 / <m^2> - S / <S>: how a sample moves xi, for its tau."""
-    m2, s = series["m2"], series["structure_factor"]
-    return np.asarray(m2 / m2.mean() - s / s.mean())
+    """(replicas, samples) m^2 / <m^2> - S / <S>: how a sample moves xi, for its tau; without
+    positions m^2 / <m^2>, which moves U4."""
+    relative = series["m2"] / series["m2"].mean()
+    if "structure_factor" not in series:
+        return np.asarray(relative)
+    s = series["structure_factor"]
+    return np.asarray(relative - s / s.mean())

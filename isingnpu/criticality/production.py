@@ -1,9 +1,9 @@
 """Sampling at one beta, in rounds of a fixed amount of work until the time is used up.
 
-A round holds a fixed number of spin updates, divided among the sizes so that the error of beta_c
-falls fastest: if C_L is the covariance of size L's ratios after U_L updates and w_L their weight
-in beta_c, the best share is proportional to sqrt(U_L w_L^T C_L w_L). What is sampled depends on
-the number of rounds alone, never on their speed.
+A round holds a fixed amount of work, divided among the sizes so that the error of beta_c falls
+fastest: if C_L is the covariance of size L's ratios after work U_L and w_L their weight in
+beta_c, the best share is proportional to sqrt(U_L w_L^T C_L w_L). Later rounds are longer. What is
+sampled depends on the number of rounds alone, never on their speed.
 """
 
 from __future__ import annotations
@@ -14,40 +14,52 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isingnpu.criticality.chains import Sampler, updates
+from isingnpu.criticality.chains import Sampler, collect, independent
 from isingnpu.criticality.estimators import Histogram
-from isingnpu.criticality.fit import Universality, fit_crossing
-from isingnpu.criticality.pilot import REACH, Survey, survey_fit
+from isingnpu.criticality.fit import REACH, fit_crossing
+from isingnpu.criticality.pilot import Survey, survey_fit
 from isingnpu.criticality.reweight import ratios
+from isingnpu.criticality.universal import CriticalRatios, Universality
 from isingnpu.run import Run
 
-ROUND_UPDATES = 1 << 28
+ROUND_WORK = 1 << 30  # in updates in bit planes, about 0.15 s of one core
+GROWTH = 4  # rounds after which their work grows by ROUND_WORK
 RESERVE = 0.04  # of the seconds, for the evaluation
-MIN_SHARE = 0.01  # of the updates, for every size
+MIN_SHARE = 0.01  # of the work, for every size
 MAX_MOVES = 2
 SETTLE = 5  # burn-in in units of tau; the chains come from equilibrium nearby
 
 
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """Production of one size: where the chains stand, all samples, sweeps after burn-in."""
+    """Production of one size: where the chains stand, all samples as of `collect`, sweeps after
+    burn-in."""
 
-    run: Run
+    runs: tuple[Run, ...]
     histogram: Histogram
     sweeps: int
 
+    @property
+    def independent(self) -> Histogram:
+        """The samples in independent blocks."""
+        return independent(self.histogram, len(self.runs))
 
-def round_sweeps(surveys: Sequence[Survey], omega: float) -> list[int]:
-    """Sweeps of each size in one round: multiples of its measuring stride."""
-    fit = survey_fit(surveys, omega)
+
+def round_sweeps(
+    surveys: Sequence[Survey], omega: float, fixed: CriticalRatios | None = None
+) -> list[int]:
+    """Sweeps of each size in the first round: multiples of its measuring stride."""
+    fit = survey_fit(surveys, omega, fixed)
     shares = np.empty(len(surveys))
     for i, made in enumerate(surveys):
         weights = fit.weights[i]
-        covariance = ratios(made.histogram, made.histogram.beta).covariance
-        shares[i] = math.sqrt(updates(made.model, made.sweeps) * (weights @ covariance @ weights))
+        covariance = np.nan_to_num(ratios(made.histogram, made.histogram.beta).covariance)
+        work = made.system.work(made.moves, made.sweeps)
+        shares[i] = math.sqrt(work * (weights @ covariance @ weights))
     shares = np.maximum(shares / shares.sum(), MIN_SHARE)
     shares /= shares.sum()
-    per_size = ROUND_UPDATES * shares / [updates(made.model, made.every) for made in surveys]
+    strides = [made.system.work(made.moves, made.every) for made in surveys]
+    per_size = ROUND_WORK * shares / strides
     return [
         made.every * max(1, round(strides))
         for made, strides in zip(surveys, per_size, strict=True)
@@ -61,29 +73,32 @@ def produce(
     sampler: Sampler,
     sweeps: Sequence[int] | None,
     after_round: Callable[[list[Chains]], object],
+    fixed: CriticalRatios | None = None,
 ) -> list[Chains]:
     """Chains at one beta: `sweeps` of each size, or rounds until the clock's seconds are over.
 
-    After the first round it starts again at the beta_c of that round, as long as they are further
-    apart than half of REACH / L_max^(1/nu), at most MAX_MOVES times."""
-    steps = round_sweeps(surveys, universality.omega)
+    As soon as the error of the fit is below half of REACH / L_max^(1/nu), it starts again at the
+    fitted beta_c if that is farther away than this, at most MAX_MOVES times."""
+    unit = round_sweeps(surveys, universality.omega, fixed)
     chains: list[Chains] = []
-    moves, clock = 0, sampler.clock
+    moves, rounds, clock, settled = 0, 0, sampler.clock, False
     while True:
         started = clock.elapsed
+        steps = [n * (1 + rounds // GROWTH) for n in unit]
         done = [c.sweeps for c in chains] or [0] * len(surveys)
         left = steps if sweeps is None else np.minimum(steps, np.subtract(sweeps, done)).tolist()
         if not any(left):
             return chains
-        first = not chains
         chains = [
             _further(made, chains[i] if chains else None, left[i], beta, sampler)
             for i, made in enumerate(surveys)
         ]
-        if first and moves < MAX_MOVES:
-            aim = _aim(chains, universality)
-            if aim != beta:
-                beta, chains, moves = aim, [], moves + 1
+        rounds += 1
+        if not settled and moves < MAX_MOVES:
+            aim = _aim(chains, universality, fixed)
+            settled = aim == beta
+            if aim is not None and not settled:
+                beta, chains, moves, rounds = aim, [], moves + 1, 0
                 continue
         after_round(chains)
         # stop where the next round would end more than half a round late
@@ -91,12 +106,18 @@ def produce(
             return chains
 
 
-def _aim(chains: Sequence[Chains], universality: Universality) -> float:
-    """The beta to sample at: where the chains are, or their beta_c if that is too far away."""
-    histograms = [long.histogram.occupied for long in chains]
+def _aim(
+    chains: Sequence[Chains], universality: Universality, fixed: CriticalRatios | None
+) -> float | None:
+    """The beta to sample at: where the chains are, or their beta_c if that is too far away; None
+    as long as its error does not tell."""
+    histograms = [long.independent for long in chains]
     beta, sizes = histograms[0].beta, [h.box.size for h in histograms]
-    fit = fit_crossing(beta, sizes, [ratios(h, beta) for h in histograms], universality.omega)
+    points = [ratios(h, beta) for h in histograms]
+    fit = fit_crossing(beta, sizes, points, universality.omega, fixed)
     near = REACH / 2 / sizes[-1] ** (1 / universality.nu)
+    if fit.error > near:
+        return None
     return beta if abs(fit.beta_c - beta) < near else fit.beta_c
 
 
@@ -106,11 +127,11 @@ def _further(
     if chains is not None and sweeps == 0:
         return chains
     if chains is None:
-        run = sampler.begin(
-            made.model, beta, burn_in=math.ceil(SETTLE * made.tau.value), sweeps=sweeps,
-            every=made.every, initial=made.run.spins,
+        runs = sampler.begin(
+            made.system, made.moves, beta, burn_in=math.ceil(SETTLE * made.tau.value),
+            sweeps=sweeps, every=made.every, initial=made.runs,
         )  # fmt: skip
-        return Chains(run, Histogram.of(made.box, beta, run.series), sweeps)
-    run = sampler.go_on(chains.run, sweeps)
-    more = Histogram.of(made.box, beta, run.series)
-    return Chains(run, chains.histogram + more, chains.sweeps + sweeps)
+        return Chains(runs, collect(made.system, beta, runs, made.energies), sweeps)
+    runs = sampler.go_on(made.system, made.moves, chains.runs, sweeps)
+    more = collect(made.system, beta, runs, made.energies)
+    return Chains(runs, chains.histogram + more, chains.sweeps + sweeps)

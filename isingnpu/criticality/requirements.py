@@ -7,38 +7,94 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from isingnpu.criticality.fit import ISING
+from isingnpu.criticality.chains import System
 from isingnpu.criticality.refusals import NoTransition, Unsupported
+from isingnpu.criticality.spectral import beta_c_estimate
+from isingnpu.criticality.universal import (
+    ISING,
+    MEAN_FIELD,
+    MEAN_FIELD_RATIOS,
+    CriticalRatios,
+    Universality,
+    critical_ratios,
+)
 from isingnpu.families import build
 from isingnpu.model import IsingModel
 
+Family = str | Callable[..., IsingModel]
+
 MIN_SIZE = 4  # extent 2 has double bonds, extent 3 no room for a correction that scales
 MIN_SIZES = 3
+CLASSES = ("ising", "mean-field")
+# Graphs that are known to scale as the complete graph does, and how many of each are averaged.
+MEAN_FIELD_GRAPHS = {
+    "random_regular": 16,
+    "erdos_renyi": 16,
+    "watts_strogatz": 16,
+    "curie_weiss": 1,
+}
+SIZES = {2: (8, 16, 32, 64), 3: (8, 12, 16, 24), 0: (256, 512, 1024, 2048)}
 
 
-def build_models(
-    family: str | Callable[[int], IsingModel], sizes: Sequence[int]
-) -> list[IsingModel]:
-    """One model per size, each checked.
+def build_systems(
+    family: Family,
+    sizes: Sequence[int] | None,
+    universality: str | None,
+    instances: int | None,
+) -> list[System]:
+    """The models of every size, each checked.
 
-    Raises ValueError for sizes that are not three increasing whole numbers >= 4 or boxes of
-    different shape, NoTransition and Unsupported for models that the method does not fit."""
+    Raises ValueError for sizes that are not three increasing whole numbers >= 4, for boxes of
+    different shape and for another number of sites than the first instance has, NoTransition and
+    Unsupported for models that the method does not fit."""
+    if universality is not None and universality not in CLASSES:
+        raise ValueError(f"universality must be None or one of {CLASSES}, got {universality!r}")
+    if sizes is None:
+        sizes = _default_sizes(family)
+    _check_sizes(sizes)
+    systems = []
+    for size in sizes:
+        first = _model(family, size, 0, instances)
+        name = family if isinstance(family, str) else family_of(first)
+        check_order(first, name)
+        check_scaling(first, name, universality)
+        number = MEAN_FIELD_GRAPHS.get(name, 1) if instances is None else instances
+        models = [first, *(_model(family, size, k, instances) for k in range(1, number))]
+        for model in models[1:]:
+            check_order(model, name)
+            if model.n != first.n:
+                raise ValueError(
+                    f"instances of {name} size {size} have {first.n} and {model.n} sites"
+                )
+        systems.append(System.of(models, size))
+    if len(sizes) < MIN_SIZES:
+        raise ValueError(
+            f"the correction to scaling needs at least {MIN_SIZES} sizes, got {list(sizes)}"
+        )
+    if not is_graph(systems[0].models[0]):
+        _check_shapes([system.models[0] for system in systems], sizes)
+    return systems
+
+
+def _model(family: Family, size: int, instance: int, instances: int | None) -> IsingModel:
+    if isinstance(family, str):
+        return build(family, size, instance)
+    return family(size) if instances is None else family(size, instance)
+
+
+def _default_sizes(family: Family) -> tuple[int, ...]:
+    smallest = _model(family, 8, 0, None) if isinstance(family, str) else None
+    if smallest is None:
+        raise ValueError("a function needs sizes, for example sizes=(8, 16, 32)")
+    return SIZES.get(0 if is_graph(smallest) else dimension(smallest), SIZES[2])
+
+
+def _check_sizes(sizes: Sequence[int]) -> None:
     for i, size in enumerate(sizes):
         if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < MIN_SIZE:
             raise ValueError(f"sizes must be integers >= {MIN_SIZE}: sizes[{i}] = {size!r}")
         if i and size <= sizes[i - 1]:
             raise ValueError(f"sizes must increase: sizes[{i}] = {size} after {sizes[i - 1]}")
-    models = [build(family, L) if isinstance(family, str) else family(L) for L in sizes]
-    for model in models:
-        name = family if isinstance(family, str) else family_of(model)
-        check_order(model, name)
-        check_lattice(model, name)
-    if len(sizes) < MIN_SIZES:
-        raise ValueError(
-            f"the correction to scaling needs at least {MIN_SIZES} sizes, got {list(sizes)}"
-        )
-    _check_shapes(models, sizes)
-    return models
 
 
 def family_of(model: IsingModel) -> str:
@@ -46,9 +102,38 @@ def family_of(model: IsingModel) -> str:
     return model.geometry.family if model.geometry else "a graph"
 
 
+def is_graph(model: IsingModel) -> bool:
+    """Whether its sites have no positions."""
+    return model.geometry is None or model.geometry.vectors is None
+
+
 def dimension(model: IsingModel) -> int:
     """Number of axes of the model's geometry, 0 without one."""
     return len(model.geometry.shape) if model.geometry else 0
+
+
+def exponents(model: IsingModel) -> Universality:
+    """Of the class of a model that passed the checks."""
+    return MEAN_FIELD if is_graph(model) else ISING[dimension(model)]
+
+
+def known_ratios(model: IsingModel, universality: str | None) -> CriticalRatios | None:
+    """R* that need no fit: none, or those of the class that is given. Raises Unsupported."""
+    if universality is None:
+        return None
+    return MEAN_FIELD_RATIOS if universality == "mean-field" else critical_ratios(model)
+
+
+def lower_bound(model: IsingModel, name: str) -> float:
+    """The Bethe value, which is below beta_c. Raises NoTransition where it is infinite: no
+    closed walks, no order."""
+    bound = beta_c_estimate(model, "bethe")
+    if math.isinf(bound):
+        raise NoTransition(
+            name, "its Bethe value is infinite: trees and rings do not order at T > 0",
+            "take a graph with two loops that meet",
+        )  # fmt: skip
+    return bound
 
 
 def _check_shapes(models: Sequence[IsingModel], sizes: Sequence[int]) -> None:
@@ -85,11 +170,21 @@ def check_order(model: IsingModel, name: str) -> None:
         raise NoTransition(name, f"beta_c is infinite ({known.source})", "take more dimensions")
 
 
-def check_lattice(model: IsingModel, name: str) -> None:
-    """Raise Unsupported unless the model is a uniform periodic lattice of a known dimension."""
+def check_scaling(model: IsingModel, name: str, universality: str | None) -> None:
+    """Raise Unsupported unless the model is a uniform periodic lattice of a known dimension, or a
+    graph that is known, or said, to be of the mean-field class."""
+    if is_graph(model):
+        if universality == "mean-field" or (universality is None and name in MEAN_FIELD_GRAPHS):
+            return
+        raise Unsupported(
+            name, "it is a graph without positions, of which no exponents are known",
+            'take a lattice, or say universality="mean-field"',
+        )  # fmt: skip
+    if universality == "mean-field":
+        raise Unsupported(name, "it is a lattice, not of the mean-field class", "leave it out")
     geometry = model.geometry
-    if geometry is None or geometry.vectors is None or geometry.basis is None:
-        raise Unsupported(name, "it is a graph without positions", "take a lattice")
+    assert geometry is not None
+    assert geometry.basis is not None
     if len(geometry.shape) not in ISING:
         d = len(geometry.shape)
         raise Unsupported(

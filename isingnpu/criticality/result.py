@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from isingnpu.criticality.estimators import RATIOS, Array, Histogram
 from isingnpu.criticality.refusals import OutOfRange
-from isingnpu.criticality.reweight import ratio_samples, ratios
+from isingnpu.criticality.reweight import observable_names, observable_samples, ratios
+from isingnpu.criticality.universal import CriticalRatios, Universality
 from isingnpu.model import Reference
 from isingnpu.statistics import Estimate
 
@@ -40,7 +41,8 @@ class Crossing:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Reweighted ratios of one size over beta; all arrays (points,)."""
+    """Reweighted ratios of one size over beta, and chi' = N (<m^2> - <|m|>^2); all arrays
+    (points,). xi is nan on a graph without positions."""
 
     size: int
     beta: Array
@@ -48,10 +50,12 @@ class Curve:
     xi_error: Array
     binder: Array
     binder_error: Array
+    chi: Array
+    chi_error: Array
 
     def to_json(self) -> dict[str, Any]:
         """Arrays as lists, null for what is not finite."""
-        names = ("beta", "xi", "xi_error", "binder", "binder_error")
+        names = tuple(field.name for field in fields(self) if field.name != "size")
         made: dict[str, Any] = {"size": self.size}
         for name in names:
             made[name] = [x if math.isfinite(x) else None for x in getattr(self, name).tolist()]
@@ -60,12 +64,14 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class CriticalPoint:
-    """beta_c of a lattice.
+    """beta_c of a lattice or of a family of graphs.
 
     beta_c: error = statistical and systematic in quadrature, n_eff = number of independent
-    blocks; exact: what is known of it, and sigmas the distance from it. sampled_at: beta of
-    production. tau (sweeps), sweeps (per replica, after burn-in): one per size; sweeps given to
-    `find_beta_c` reproduces the result. seconds: wall time used.
+    blocks; bound: the Bethe value, below beta_c; exact: what is known of it, and sigmas the
+    distance from it. universality: exponents of the fit; ratios: R* that were given, None if
+    fitted. sampled_at: beta of production. tau (sweeps), sweeps (per chain, after burn-in),
+    dynamics: one per size; sweeps given to `find_beta_c` reproduces the result. seconds: wall
+    time used.
     """
 
     lattice: str
@@ -73,6 +79,9 @@ class CriticalPoint:
     beta_c: Estimate
     statistical: float
     systematic: float
+    bound: float
+    universality: Universality
+    ratios: CriticalRatios | None
     exact: Reference | None
     fit: Quality
     crossings: tuple[Crossing, ...]
@@ -80,6 +89,7 @@ class CriticalPoint:
     sampled_at: float
     tau: tuple[Estimate, ...]
     sweeps: tuple[int, ...]
+    dynamics: tuple[str, ...]
     seconds: float
     seed: int
     provenance: dict[str, Any]
@@ -97,17 +107,14 @@ class CriticalPoint:
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries."""
-        exact = None
-        if self.exact is not None:
-            exact = {
-                "value": self.exact.value,
-                "error": self.exact.error,
-                "source": self.exact.source,
-            }
+        exact = None if self.exact is None else asdict(self.exact)
         return {
             "lattice": self.lattice,
             "sizes": list(self.sizes),
             "beta_c": self.beta_c.to_json(),
+            "bound": self.bound,
+            "universality": asdict(self.universality),
+            "ratios": None if self.ratios is None else asdict(self.ratios),
             "exact": exact,
             "sigmas": self.sigmas,
             "fit": {"chi2": self.fit.chi2, "dof": self.fit.dof, "p": self.fit.p},
@@ -121,6 +128,7 @@ class CriticalPoint:
             "sampled_at": self.sampled_at,
             "tau": [tau.to_json() for tau in self.tau],
             "sweeps": list(self.sweeps),
+            "dynamics": list(self.dynamics),
             "seconds": self.seconds,
             "seed": self.seed,
             "provenance": self.provenance,
@@ -134,12 +142,14 @@ def curves(histograms: Sequence[Histogram]) -> tuple[Curve, ...]:
     grid = histograms[0].beta + width * np.linspace(-1, 1, CURVE_POINTS)
     made = []
     for histogram in histograms:
-        values = np.empty((len(RATIOS), CURVE_POINTS))
-        errors = np.empty((len(RATIOS), CURVE_POINTS))
+        rows = [observable_names(histogram).index(name) for name in (*RATIOS, "chi'")]
+        values, errors = np.empty((2, len(rows), CURVE_POINTS))
         for i, beta in enumerate(grid):
-            values[:, i], samples = ratio_samples(histogram, float(beta))
-            errors[:, i] = samples.std(axis=1) * math.sqrt(samples.shape[1] - 1)
-        made.append(Curve(histogram.box.size, grid, values[0], errors[0], values[1], errors[1]))
+            at, samples = observable_samples(histogram, float(beta))
+            values[:, i] = at[rows]
+            errors[:, i] = samples[rows].std(axis=1) * math.sqrt(samples.shape[1] - 1)
+        pairs = [x for pair in zip(values, errors, strict=True) for x in pair]
+        made.append(Curve(histogram.box.size, grid, *pairs))
     return tuple(made)
 
 
@@ -148,6 +158,8 @@ def crossings(histograms: Sequence[Histogram], beta: float) -> tuple[Crossing, .
     made = []
     for small, large in itertools.pairwise(histograms):
         for k, name in enumerate(RATIOS):
+            if k == 0 and math.isnan(small.box.k):
+                continue
             try:
                 at = _crossing(small, large, k, beta)
             except OutOfRange:

@@ -30,12 +30,13 @@ ISOTROPIC = ("square", "triangular", "honeycomb", "kagome")  # if all couplings 
 
 @dataclass(frozen=True)
 class Universality:
-    """Exponents of one class: nu, omega and eta; corrections beyond the leading one are smaller
-    by L^-step."""
+    """Exponents of one class: nu, omega, eta and z of local moves, tau ~ L^z; corrections beyond
+    the leading one are smaller by L^-step."""
 
     nu: float
     omega: float
     eta: float
+    z: float
     step: float = 1.0
 
     def omega_range(self, smallest: int) -> tuple[float, float]:
@@ -46,11 +47,16 @@ class Universality:
 
 # 2D: exact; L^-7/4 is the regular part of the susceptibility.
 # 3D: Kos et al., arXiv:1603.04436 (nu, eta); Hasenbusch, arXiv:1004.4486 (omega = 0.832(6)).
-ISING = {2: Universality(1.0, 1.75, 0.25), 3: Universality(0.629971, 0.832, 0.0362978)}
+# z: Nightingale & Blote, PRB 62, 1089 (2000); Hasenbusch, arXiv:1908.01702.
+ISING = {
+    2: Universality(1.0, 1.75, 0.25, 2.1667),
+    3: Universality(0.629971, 0.832, 0.0362978, 2.0245),
+}
 # Random graphs and the complete graph, with L standing for the number of sites N: t N^(1/2) is
-# the scaling variable, chi ~ N^(1/2), corrections N^-1/2 in powers. Above the upper critical
+# the scaling variable, chi ~ N^(1/2), tau ~ N^(1/2), corrections
+# N^-1/2 in powers. Above the upper critical
 # dimension, Brezin & Zinn-Justin, Nucl. Phys. B 257, 867 (1985).
-MEAN_FIELD = Universality(2.0, 0.5, 1.5, step=0.5)
+MEAN_FIELD = Universality(2.0, 0.5, 1.5, 0.5, step=0.5)
 
 
 @dataclass(frozen=True)

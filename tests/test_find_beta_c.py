@@ -1,0 +1,594 @@
+"""find_beta_c: its chains against exact values of small tori, its search, survey and rounds, and
+every refusal."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from isingnpu import IsingModel, ShortChain, disorder, exact, lattice
+from isingnpu.criticality import (
+    BadFit,
+    Curve,
+    NoCrossing,
+    NoTransition,
+    OutOfRange,
+    SmallBudget,
+    Unsupported,
+    chains,
+    find_beta_c,
+    pilot,
+    production,
+)
+from isingnpu.criticality.chains import (
+    Clock,
+    Sampler,
+    System,
+    collect,
+    independent,
+    start_difference,
+)
+from isingnpu.criticality.estimators import length_response
+from isingnpu.criticality.fit import locate
+from isingnpu.criticality.locate import accept
+from isingnpu.criticality.pilot import search, survey
+from isingnpu.criticality.production import ROUND_WORK, produce, round_sweeps
+from isingnpu.criticality.reweight import ratios
+from isingnpu.criticality.universal import ISING
+from isingnpu.statistics import Refusal
+
+K_C = math.asinh(1) / 2
+# Square tori at K_c: xi/L and U4, from enumeration and transfer matrices (Salas & Sokal,
+# cond-mat/9904038, study the same ratios).
+EXACT = {
+    4: (0.953183766417, 0.617199318412),
+    6: (0.933274688876, 0.614356239125),
+    8: (0.923686207112, 0.613045384943),
+}
+
+
+# --- Sampling -----------------------------------------------------------------------------------
+
+
+def systems_of(sizes):
+    return [System.of([lattice.square(L)], L) for L in sizes]
+
+
+def sampler(seed=1):
+    return Sampler(seed, "cpu", 2, Clock(math.inf))
+
+
+@cache
+def sampled(beta, sweeps=2000):
+    """Histograms of the tori 4, 6 and 8, and their runs."""
+    draw = sampler(seed=77)
+    histograms, runs = [], []
+    for system in systems_of((4, 6, 8)):
+        run = draw.begin(system, system.local, beta, burn_in=60, sweeps=sweeps, every=2)
+        histograms.append(collect(system, beta, run, (0.0,)))
+        runs += run
+    return histograms, runs
+
+
+@pytest.mark.statistical(alpha=1e-5)
+def test_sampled_ratios_of_small_tori_are_the_exact_ones():
+    for histogram in sampled(K_C)[0]:
+        point = ratios(histogram.occupied, K_C)
+        z = (point.values - EXACT[histogram.box.size]) / np.sqrt(np.diag(point.covariance))
+        assert np.abs(z).max() < 5, (histogram.box.size, z)
+
+
+@pytest.mark.statistical(alpha=1e-5)
+def test_clusters_give_the_exact_ratios_too():
+    system = systems_of((6,))[0]
+    moves = system.moves(math.inf, 0.6)
+    assert (moves.dynamics, moves.clusters) == ("wolff", 2)
+    runs = sampler(seed=3).begin(system, moves, K_C, burn_in=30, sweeps=2000, every=1)
+    point = ratios(collect(system, K_C, runs, (0.0,)).occupied, K_C)
+    z = (point.values - EXACT[6]) / np.sqrt(np.diag(point.covariance))
+    assert np.abs(z).max() < 5, z
+
+
+def test_no_two_runs_of_a_sampler_share_their_seed():
+    _, runs = sampled(K_C)
+    assert len({run.settings.seed for run in runs}) == 3
+
+
+def test_local_moves_are_left_where_clusters_decorrelate_faster():
+    planes, lanes = (
+        System.of([lattice.square(8, Jx=Jx)], 8) for Jx in (1, math.pi / 3)
+    )  # only small whole numbers are counted in bits
+    assert planes.moves(chains.CLUSTER_TAU - 1, 0.5) == planes.local
+    assert planes.moves(chains.CLUSTER_TAU, 0.26).clusters == 4
+    assert lanes.local.chains == chains.LANE_CHAINS < planes.local.chains
+    assert lanes.moves(chains.CLUSTER_TAU / chains.LANE_COST, 0.5).dynamics == "wolff"
+
+
+def test_hot_and_cold_starts_differ_until_they_are_equilibrated():
+    system = systems_of((16,))[0]
+    begin = sampler().begin
+    early = begin(system, system.local, 0.5, burn_in=0, sweeps=4, every=1)
+    late = begin(system, system.local, 0.44, burn_in=150, sweeps=150, every=5)
+    assert start_difference(collect(system, 0.5, early, (0.0,))) > 20
+    assert start_difference(collect(system, 0.44, late, (0.0,))) < 5
+
+
+def test_going_on_gives_the_samples_of_one_long_run():
+    system = systems_of((6,))[0]
+    moves = system.local
+    whole = sampler().begin(system, moves, 0.44, burn_in=5, sweeps=60, every=3)
+    draw = sampler()
+    first = draw.begin(system, moves, 0.44, burn_in=5, sweeps=24, every=3)
+    second = draw.go_on(system, moves, first, 36)
+    parts = [collect(system, 0.44, runs, (0.0,)) for runs in (first, second)]
+    assert np.array_equal(
+        (parts[0] + parts[1]).sums[0], collect(system, 0.44, whole, (0.0,)).sums[0]
+    )
+
+
+def test_blocks_are_groups_of_chains():
+    system = systems_of((4,))[0]
+    runs = sampler().begin(system, system.local, 0.4, burn_in=5, sweeps=8, every=1)
+    histogram = collect(system, 0.4, runs, (0.0,))
+    per_block = runs[0].series["m2"].reshape(chains.BLOCKS, -1).sum(axis=1)
+    np.testing.assert_allclose(histogram.sums[2].sum(axis=1), per_block, rtol=1e-12)
+
+
+# --- Several instances of a graph ----------------------------------------------------------------
+
+
+def unequal(size, instance):
+    """Two rings of triangles, one with stronger bonds: their mean energies differ."""
+    model = lattice.triangular(4)
+    terms = model.terms
+    strength = np.full(terms.i.size, 1 + instance)
+    return IsingModel.from_edges((terms.i, terms.j, strength), model.n)
+
+
+@cache
+def two_instances():
+    system = System.of([unequal(16, 0), unequal(16, 1)], 16)
+    runs = sampler(seed=8).begin(system, system.local, 0.2, burn_in=20, sweeps=400, every=2)
+    return system, runs, collect(system, 0.2, runs, chains.mean_energies(runs))
+
+
+def test_instances_are_the_independent_blocks():
+    _, runs, histogram = two_instances()
+    assert histogram.sums.shape[1] == 4  # hot of each, then cold of each
+    blocks = independent(histogram, 2)
+    assert blocks.sums.shape[1] == 2
+    for i, run in enumerate(runs):
+        m2, count = run.series["m2"], run.series["m2"].size
+        assert blocks.sums[2, i].sum() == pytest.approx(m2.sum(), rel=1e-12)
+        assert blocks.sums[0, i].sum() == count
+        half = m2.shape[0] // 2
+        assert histogram.sums[2, i].sum() == pytest.approx(m2[:half].sum(), rel=1e-12)
+
+
+def test_slopes_of_instances_are_means_of_their_own_slopes():
+    """d[<m^2>]/dbeta = [<m^2><E> - <m^2 E>]: that instances differ in energy and order must not
+    count. Exact up to the rounding of the subtracted energies to quanta."""
+    _, runs, histogram = two_instances()
+    own = [
+        run.series["m2"].mean() * run.series["energy"].mean()
+        - (run.series["m2"] * run.series["energy"]).mean()
+        for run in runs
+    ]
+    whole = independent(histogram, 2)
+    total = whole.sums.sum(axis=1)
+    mean = (total / total[0].sum()).sum(axis=1)
+    slope = mean[2] * mean[1] - (total[2] @ np.nan_to_num(whole.energies)) / total[0].sum()
+    between = abs(np.cov([run.series["m2"].mean() for run in runs],
+                         [run.series["energy"].mean() for run in runs])[0, 1])  # fmt: skip
+    assert between > 0.1 * np.mean(own)  # what it would be off by
+    assert slope == pytest.approx(np.mean(own), rel=0.02)
+
+
+def test_starts_of_instances_are_compared_pairwise():
+    _, _, histogram = two_instances()
+    assert start_difference(histogram, 2) < 5 < 100 * start_difference(histogram, 2)
+    sums = histogram.sums.copy()
+    sums[2, :2] += 0.3 * sums[0, :2]  # hot halves of both
+    assert start_difference(replace(histogram, sums=sums), 2) > 20
+
+
+# --- Search and survey ---------------------------------------------------------------------------
+
+
+def test_length_response_is_the_derivative_of_the_logarithm():
+    series = {"m2": np.array([[1.0, 3.0]]), "structure_factor": np.array([[4.0, 12.0]])}
+    assert np.array_equal(length_response(series), [[0.5 - 0.5, 1.5 - 1.5]])
+
+
+def test_search_finds_the_crossing_of_two_small_tori():
+    """Exact: xi/L of L = 4 and 6 is equal where the linearised exact values meet."""
+    draw = sampler()
+    beta = search(systems_of((4, 8)), draw, ISING[2], math.atanh(1 / 3))
+    assert draw.runs <= 2 * (2 + 4)  # two steps up from the Bethe bound, then Newton's method
+    gap = EXACT[4][0] - EXACT[8][0]
+    assert beta == pytest.approx(K_C + gap / (11.93 - 6.2), abs=0.1 / 8)
+
+
+@cache
+def surveyed():
+    draw = sampler()
+    return survey(systems_of((4, 6, 8)), 0.445, draw, ISING[2]), draw
+
+
+def test_survey_moves_to_the_crossing_and_measures_tau():
+    (surveys, beta), _ = surveyed()
+    assert abs(beta - K_C) * 8 < 0.1
+    assert all(1 < made.tau.value < 6 for made in surveys)
+    assert surveys[0].tau.value < surveys[2].tau.value
+
+
+def test_survey_made_far_away_is_repeated_nearer():
+    surveys, beta = survey(systems_of((4, 6, 8)), 0.50, sampler(), ISING[2])
+    assert abs(surveys[0].histogram.beta - beta) * 8 < pilot.SURVEY_REACH
+    assert abs(beta - K_C) * 8 < 0.1
+
+
+def test_a_round_is_divided_among_the_sizes_by_their_weight():
+    (surveys, _), _ = surveyed()
+    steps = round_sweeps(surveys, ISING[2].omega)
+    done = [made.system.work(made.moves, n) for made, n in zip(surveys, steps, strict=True)]
+    assert sum(done) == pytest.approx(ROUND_WORK, rel=0.01)
+    assert 2 * done[0] < done[1] < done[2]
+    assert all(n % made.every == 0 for made, n in zip(surveys, steps, strict=True))
+
+
+# --- What an answer must survive ----------------------------------------------------------------
+
+
+def test_production_far_from_the_fitted_beta_c_is_refused(monkeypatch):
+    """The linearised fit around a bad pilot: 9.6 sigma wrong when it was accepted."""
+    monkeypatch.setattr(production, "MAX_MOVES", 0)
+    (surveys, _), draw = surveyed()
+    made = produce(surveys, K_C + 0.02, ISING[2], draw, (600, 600, 600), lambda _: None)
+    with pytest.raises(OutOfRange, match="size 8"):
+        accept(made, surveys, ISING[2], draw.clock)
+
+
+def test_production_moves_to_the_beta_c_of_its_first_round():
+    (surveys, _), draw = surveyed()
+    made = produce(surveys, K_C + 0.02, ISING[2], draw, (1500, 1500, 1500), lambda _: None)
+    assert abs(made[0].histogram.beta - K_C) * 8 < 0.1
+    assert [long.sweeps for long in made] == [1500, 1500, 1500]
+    accept(made, surveys, ISING[2], draw.clock)
+
+
+def test_rounds_add_up_to_the_sweeps_asked_for(monkeypatch):
+    monkeypatch.setattr(production, "ROUND_WORK", 1 << 20)
+    (surveys, beta), draw = surveyed()
+    rounds: list[int] = []
+    made = produce(
+        surveys, beta, ISING[2], draw, (60, 90, 120), lambda now: rounds.append(now[2].sweeps)
+    )
+    assert len(rounds) > 2
+    assert [long.sweeps for long in made] == [60, 90, 120]
+    for long, source in zip(made, surveys, strict=True):
+        burn_in = long.runs[0].settings.burn_in
+        samples = (burn_in + long.sweeps) // source.every - burn_in // source.every
+        assert long.histogram.sums[0].sum() == source.moves.chains * samples
+
+
+def test_an_error_as_wide_as_the_linear_range_is_refused():
+    (surveys, beta), draw = surveyed()
+    made = produce(surveys, beta, ISING[2], draw, (120, 120, 120), lambda _: None)
+    with pytest.raises(SmallBudget) as caught:
+        accept(made, surveys, ISING[2], draw.clock)
+    assert caught.value.needed > caught.value.seconds
+
+
+def test_ratios_that_do_not_cross_in_one_point_are_refused():
+    histograms = [histogram.occupied for histogram in sampled(K_C)[0]]
+    sums = histograms[1].sums.copy()
+    sums[3] *= 0.998  # m^4 too small: U4 of one size is off, xi/L is not
+    histograms[1] = replace(histograms[1], sums=sums)
+    with pytest.raises(BadFit, match="drop the smallest size") as caught:
+        locate(histograms, K_C, ISING[2])
+    assert caught.value.p < 1e-3
+    assert caught.value.dof == 1
+
+
+def test_chains_shorter_than_twenty_tau_are_refused():
+    (surveys, beta), draw = surveyed()
+    made = produce(surveys, beta, ISING[2], draw, (300, 300, 30), lambda _: None)
+    with pytest.raises(ShortChain):
+        accept(made, surveys, ISING[2], draw.clock)
+
+
+def test_starts_that_disagree_are_refused():
+    (surveys, beta), draw = surveyed()
+    made = produce(surveys, beta, ISING[2], draw, (300, 300, 300), lambda _: None)
+    sums = made[2].histogram.sums.copy()
+    sums[1, : chains.BLOCKS // 2] *= 1.1  # energies of the hot half
+    stuck = replace(made[2], histogram=replace(made[2].histogram, sums=sums))
+    with pytest.raises(ShortChain):
+        accept([*made[:2], stuck], surveys, ISING[2], draw.clock)
+
+
+# --- find_beta_c --------------------------------------------------------------------------------
+
+SWEEPS = (2000, 2000, 2000)
+
+
+@cache
+def small(threads=2):
+    return find_beta_c("square", (4, 6, 8), sweeps=SWEEPS, seed=4, threads=threads)
+
+
+@pytest.mark.statistical(alpha=1e-5)
+def test_beta_c_of_small_squares_is_onsagers_within_its_error():
+    # the systematic error of L = 4..8 is a bound more than a normal error: not in alpha
+    point = small()
+    assert abs(point.sigmas) < 4.5
+    assert point.exact.value == pytest.approx(K_C, abs=1e-15)
+    assert point.beta_c.error == math.hypot(point.statistical, point.systematic)
+    assert point.sweeps == SWEEPS
+
+
+def test_threads_do_not_change_the_result():
+    one, two = small(threads=1), small(threads=2)
+    assert one.beta_c == two.beta_c
+    assert np.array_equal(one.curves[2].xi, two.curves[2].xi)
+
+
+def test_sweeps_of_a_timed_result_reproduce_it(monkeypatch):
+    # a clock that goes by the work done, so that the number of rounds is known
+    monkeypatch.setattr(Clock, "elapsed", property(lambda clock: clock.work / 1e8))
+    monkeypatch.setattr(production, "ROUND_WORK", 1 << 24)
+    timed = find_beta_c("square", [4, 6, 8], budget_s=1.5, seed=5)
+    again = find_beta_c("square", [4, 6, 8], sweeps=timed.sweeps, seed=5)
+    volatile = ("seconds", "provenance")
+    one, two = (
+        {k: v for k, v in p.to_json().items() if k not in volatile} for p in (timed, again)
+    )
+    assert one == two
+    assert 1.5 * 0.9 < timed.seconds < 1.5 * 1.1
+
+
+def test_json_has_the_stable_keys_and_no_nan():
+    made = json.loads(json.dumps(small().to_json(), allow_nan=False))
+    assert {"lattice", "sizes", "beta_c", "exact", "sigmas", "fit", "provenance"} <= made.keys()
+    assert set(made["beta_c"]) == {"value", "error", "n_eff", "tau"}
+    assert set(made["fit"]) == {"chi2", "dof", "p"}
+    assert made["lattice"] == "square"
+    assert made["sizes"] == [4, 6, 8]
+    assert made["seed"] == made["provenance"]["seed"] == 4
+
+
+def test_undefined_points_of_a_curve_are_null_in_json():
+    one = np.array([1.0, np.nan])
+    made = json.loads(
+        json.dumps(Curve(8, one, one, one, one, one, one, one).to_json(), allow_nan=False)
+    )
+    assert made["xi"] == [1.0, None]
+
+
+def test_curves_and_crossings_meet_near_beta_c():
+    point = small()
+    assert [curve.size for curve in point.curves] == [4, 6, 8]
+    assert {(c.ratio, c.sizes) for c in point.crossings} == {
+        (ratio, pair) for ratio in ("xi/L", "U4") for pair in ((4, 6), (6, 8))
+    }
+    curve = point.curves[2]
+    inside = np.interp(K_C, curve.beta, curve.xi)
+    assert inside == pytest.approx(EXACT[8][0], abs=6 * curve.xi_error.max())
+    spacing = curve.beta[1] - curve.beta[0]
+    for crossing in point.crossings:
+        small_, large = (c for c in point.curves if c.size in crossing.sizes)
+        kind = "xi" if crossing.ratio == "xi/L" else "binder"
+        gap = getattr(large, kind) - getattr(small_, kind)
+        # linear between the points of a curve; it may end before the crossing
+        zero = np.interp(0, gap, curve.beta, left=np.nan, right=np.nan)
+        assert np.isnan(zero) or crossing.beta.value == pytest.approx(zero, abs=spacing / 10)
+
+
+def test_progress_is_told_the_stages():
+    told: list[str] = []
+    find_beta_c("square", (4, 6, 8), sweeps=(1500,) * 3, seed=4, progress=told.append)
+    assert [line.split(",")[0] for line in told] == ["search", "survey", "production"]
+    assert re.search(r"beta_c = 0\.4\d+\(\d+\)", told[-1])
+
+
+# --- Random graphs, and known crossing values ----------------------------------------------------
+
+
+@cache
+def regular():
+    def family(size, instance):
+        return disorder.random_regular(size, 3, seed=instance)
+
+    return find_beta_c(
+        family, (64, 128, 256), instances=8, sweeps=(400,) * 3, seed=2, universality="mean-field"
+    )
+
+
+@pytest.mark.statistical(alpha=1e-5)
+def test_beta_c_of_regular_graphs_is_that_of_the_bethe_lattice_within_its_error():
+    point = regular()
+    assert point.exact.value == pytest.approx(math.atanh(1 / 2), abs=1e-15)
+    assert point.bound == pytest.approx(math.atanh(1 / 2), rel=1e-9)
+    assert abs(point.sigmas) < 4.5
+    assert point.beta_c.n_eff == 8
+
+
+def test_graphs_have_no_length_and_one_ratio():
+    point = regular()
+    assert point.fit.dof == 1  # U4 of three sizes: one correction, beta_c
+    assert all(np.isnan(curve.xi).all() for curve in point.curves)
+    assert all(np.isfinite(curve.binder).all() for curve in point.curves)
+    assert {crossing.ratio for crossing in point.crossings} == {"U4"}
+
+
+@pytest.mark.statistical(alpha=1e-5)
+def test_known_crossing_values_make_the_error_smaller():
+    free = small()
+    fixed = find_beta_c("square", (4, 6, 8), sweeps=SWEEPS, seed=4, universality="ising")
+    assert abs(fixed.sigmas) < 4.5
+    assert fixed.statistical < free.statistical / 2
+    assert fixed.fit.dof == free.fit.dof + 2
+    assert fixed.ratios.binder.value == pytest.approx(0.61069, abs=1e-5)
+    assert free.ratios is None
+
+
+def test_chi_of_a_curve_peaks_at_the_susceptibility_of_the_enumerated_torus():
+    point = small()
+    model = lattice.square(4)
+    spins, energy = exact.enumerate_states(model)
+    m = np.abs(spins.mean(axis=1))
+    curve = point.curves[0]
+    p = np.exp(-np.outer(curve.beta, energy - energy.min()))
+    p /= p.sum(axis=1, keepdims=True)
+    chi = 16 * (p @ m**2 - (p @ m) ** 2)
+    assert np.all(np.abs(curve.chi - chi) < 6 * curve.chi_error)
+    assert curve.chi_error.max() < 0.02 * chi.max()
+
+
+# --- Refusals -----------------------------------------------------------------------------------
+
+BUILDERS = {
+    "field": lambda size: lattice.square(size, h=0.5),
+    "antiferromagnet": lambda size: lattice.square(size, Jx=-1, Jy=-1),
+    "decoupled chains": lambda size: lattice.square(size, Jy=0),
+    "no couplings": lambda size: lattice.square(size, Jx=0, Jy=0),
+    "moebius": lambda size: lattice.square(size, boundary="antiperiodic"),
+}
+
+
+@pytest.mark.parametrize("family", ["chain", "ea2d", "ea3d", "sk", "frustrated_loops", "wishart"])
+def test_families_that_do_not_order_ferromagnetically_are_refused(family):
+    with pytest.raises(NoTransition) as caught:
+        find_beta_c(family, (4, 8, 16), budget_s=1)
+    assert caught.value.family == family
+    assert isinstance(caught.value, Refusal)
+
+
+@pytest.mark.parametrize("case", BUILDERS)
+def test_models_without_a_ferromagnetic_transition_are_refused(case):
+    with pytest.raises(NoTransition):
+        find_beta_c(BUILDERS[case], (4, 8, 16), budget_s=1)
+
+
+def test_the_refused_coupling_is_named():
+    model = lattice.square(4, Jx=-1, Jy=1)
+    with pytest.raises(NoTransition, match=r"J\[0, 1\] = -1 < 0.*flip one sublattice"):
+        find_beta_c(lambda size: model, (4, 8, 16), budget_s=1)
+
+
+def random_bonds(size):
+    model = lattice.square(size)
+    terms = model.terms
+    strength = 1 + np.arange(terms.i.size) % 2
+    return IsingModel.from_edges((terms.i, terms.j, strength), model.n, geometry=model.geometry)
+
+
+UNSUPPORTED = {
+    "complete": "no exponents are known",
+    "hypercubic4": "not 4",
+    "open": "surfaces",
+    "random bonds": "differs between cells",
+    "bare graph": "without positions",
+}
+
+
+@pytest.mark.parametrize("case", UNSUPPORTED)
+def test_lattices_whose_scaling_is_not_known_are_refused(case):
+    builders = {
+        "open": lambda size: lattice.square(size, boundary="open"),
+        "random bonds": random_bonds,
+        "bare graph": lambda size: IsingModel(lattice.square(size).couplings, np.zeros(size**2)),
+    }
+    with pytest.raises(Unsupported, match=UNSUPPORTED[case]):
+        find_beta_c(builders.get(case, case), (6, 8, 10), budget_s=1)
+
+
+def stacked_rings(size):
+    """Rings without coupling between them, said to be a plane of which nothing is known."""
+    model = lattice.square(size, Jy=0)
+    return replace(model, geometry=replace(model.geometry, beta_c=None))
+
+
+def test_rings_that_pass_for_a_plane_are_refused():
+    with pytest.raises(Refusal):
+        find_beta_c(stacked_rings, (4, 8, 12), budget_s=60, seed=1)
+
+
+def tree(size):
+    edges = np.arange(1, size)
+    return IsingModel.from_edges(((edges - 1) // 2, edges, np.ones(size - 1)), size)
+
+
+def test_trees_are_refused():
+    with pytest.raises(NoTransition, match="trees and rings do not order"):
+        find_beta_c(tree, (15, 31, 63), universality="mean-field", budget_s=1)
+
+
+def test_sizes_that_do_not_cross_in_the_searched_range_are_refused(monkeypatch):
+    monkeypatch.setattr(pilot, "SEARCH_END", 1.25)
+    with pytest.raises(NoCrossing, match="does not cross") as caught:
+        find_beta_c("square", (4, 8, 12), sweeps=(9, 9, 9), seed=1)
+    assert caught.value.sizes == (4, 8)
+    assert caught.value.low == pytest.approx(math.atanh(1 / 3))
+    assert caught.value.high == pytest.approx(1.2 * math.atanh(1 / 3))
+
+
+def test_a_budget_that_cannot_do_says_what_could():
+    with pytest.raises(SmallBudget, match=r"seconds = 0\.05 are too few") as caught:
+        find_beta_c("square", (8, 16, 32), budget_s=0.05, seed=1)
+    assert caught.value.needed > 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"sizes": (8, 16)}, r"at least 3 sizes, got \[8, 16\]"),
+        ({"sizes": (3, 8, 16)}, r"integers >= 4: sizes\[0\] = 3"),
+        ({"sizes": (8, 16, 16)}, r"sizes\[2\] = 16 after 16"),
+        ({"sizes": (8, 12.5, 16)}, r"sizes\[1\] = 12.5"),
+        ({"budget_s": 0}, "budget_s must be finite and > 0, got 0"),
+        ({"sweeps": (10, 10)}, r"each of 3 sizes, got \(10, 10\)"),
+        ({"family": "sqare"}, "family must be one of"),
+        ({"universality": "potts"}, "universality must be None or one of"),
+        ({"family": lattice.square, "sizes": None}, "a function needs sizes"),
+        ({"family": lambda size: lattice.square((size, 8))}, "must have one shape"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, said):
+    given = {"family": "square", "sizes": (8, 16, 32), "budget_s": 1.0} | arguments
+    with pytest.raises(ValueError, match=said):
+        find_beta_c(given.pop("family"), given.pop("sizes"), **given)
+
+
+# --- Studies ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.statistical(alpha=2e-5)
+@pytest.mark.parametrize(
+    ("family", "sizes", "sweeps"),
+    [("square", (8, 16, 32), (2000, 4000, 4000)), ("cubic", (6, 8, 12), (1500, 2000, 1000))],
+)
+def test_pulls_of_twenty_seeds_are_standard_normal(family, sizes, sweeps):
+    n = 20
+    points = [find_beta_c(family, sizes, sweeps=sweeps, seed=seed) for seed in range(n)]
+    pulls = np.array([point.sigmas for point in points])
+    low, high = stats.chi2.ppf([5e-6, 1 - 5e-6], n)
+    assert low < (pulls**2).sum() < high
+    assert abs(pulls.mean()) * math.sqrt(n) < stats.norm.isf(5e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.statistical(alpha=2e-5)
+def test_beta_c_of_the_triangular_lattice_is_the_exact_one():
+    point = find_beta_c("triangular", (8, 16, 32), sweeps=(2000, 4000, 4000), seed=1)
+    assert abs(point.sigmas) < 4.5
+    assert point.beta_c.error < 2e-3
