@@ -2,7 +2,7 @@
 
 Local moves are sequential Metropolis: where dE = 0 it always flips, which makes it decorrelate 3.5
 times faster than heat bath on the square lattice at beta_c. Hundreds of its chains share the bits
-of words, so that until their tau reaches CLUSTER_TAU they tell more per second than Wolff
+of words, so that as long as their tau is short they tell more per second than Wolff
 clusters. Chains are independent; a random graph has several instances, which are independent too.
 """
 
@@ -32,11 +32,12 @@ KEPT = ("abs_magnetization",)  # beside the moments of every histogram
 BLOCKS = 128  # of the chains of one model
 PLANE_CHAINS = max(512, PLANE_READS)
 LANE_CHAINS, LANE_COST = 128, 5.0  # and the time of an update in units of one in planes
-CLUSTER_CHAINS, CLUSTER_COST = 64, 80.0
+CLUSTER_CHAINS, CLUSTER_COST = 64, 40.0  # the cost per neighbour
 MIN_WORK = float(
     1 << 26
 )  # of a run that tells the pace; the start of a run counts in shorter ones
-CLUSTER_TAU = 200.0  # sweeps of local moves, times their cost, beyond which clusters win
+MELTING = 20  # Swendsen-Wang sweeps before the first Wolff cluster
+CLUSTER_TAU = 0.75  # tau of local moves beyond which clusters win, the work of both counted
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,10 @@ class System:
     def moves(self, tau: float, m2: float) -> Moves:
         """What decorrelates fastest where local moves have this tau and <m^2> is about m2: a
         Wolff cluster has N m2 sites on average, a sweep of 1 / m2 of them flips N."""
-        if tau * self.local.cost < CLUSTER_TAU:
+        cost = CLUSTER_COST * self.models[0].csr.nnz / self.box.sites
+        if tau * self.local.cost < CLUSTER_TAU * cost:
             return self.local
-        return Moves("wolff", CLUSTER_CHAINS, max(1, round(1 / m2)), CLUSTER_COST)
+        return Moves("wolff", CLUSTER_CHAINS, max(1, round(1 / m2)), cost)
 
     def work(self, moves: Moves, sweeps: int) -> float:
         """Of that many sweeps of all chains, in updates in bit planes."""
@@ -120,11 +122,13 @@ class Sampler:
     clock: Clock
     runs: int = 0
 
-    def compile(self, systems: Sequence[System]) -> None:
-        """Run each kind of moves once, so that compiling does not count as sampling."""
-        smallest = systems[0]
-        for moves in (smallest.local, smallest.moves(math.inf, 1.0)):
-            self.begin(smallest, moves, 0.0, burn_in=0, sweeps=1, every=1)
+    def compile(self, system: System, bound: float) -> None:
+        """Run each kind of moves briefly above `bound`, so that compiling does not count as
+        sampling; bit planes have variants for several ranges of beta."""
+        one = replace(system, models=system.models[:1])
+        for moves in (one.local, one.moves(math.inf, 1.0)):
+            for factor in (1.0, 1.2, 1.44):
+                self.begin(one, moves, factor * bound, burn_in=0, sweeps=1, every=1)
 
     def begin(
         self,
@@ -147,6 +151,12 @@ class Sampler:
             model, key = system.models[i], keys[i]
             if initial is None:
                 first: NDArray[np.int8] | str = hot_and_cold(moves.chains, model.n, key)
+                if moves.dynamics == "wolff":  # its clusters in a hot state are single spins
+                    first = sample(
+                        model, beta, sweeps=MELTING, replicas=moves.chains, initial=first,
+                        seed=(key + 1) % 2**64, dynamics="swendsen-wang", observe=(),
+                        backend=self.backend, threads=threads,
+                    ).spins  # fmt: skip
             else:
                 first = initial if isinstance(initial, str) else initial[i].spins
             return sample(

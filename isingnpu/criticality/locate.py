@@ -74,7 +74,7 @@ def find_beta_c(
     fixed, scaling = known_ratios(model, universality), exponents(model)
     bound = lower_bound(model, lattice)
     key, name = rng.as_seed(seed), get_backend(backend).name
-    Sampler(key, name, threads, Clock(math.inf)).compile(systems)
+    Sampler(key, name, threads, Clock(math.inf)).compile(systems[0], bound)
     sampler = Sampler(key, name, threads, Clock(budget_s if sweeps is None else math.inf))
 
     def tell(stage: str, now: str) -> None:

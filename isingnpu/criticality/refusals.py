@@ -30,7 +30,7 @@ class Unsupported(Refusal):
 
 
 class NoCrossing(Refusal):
-    """xi/L of the two smallest sizes does not cross between the betas that were searched.
+    """The ratios of the two smallest sizes do not cross between the betas that were searched.
 
     sizes: the two sizes; low, high: the searched range of beta."""
 
@@ -41,7 +41,7 @@ class NoCrossing(Refusal):
     def __str__(self) -> str:
         a, b = self.sizes
         return (
-            f"xi/L of sizes {a} and {b} does not cross for beta in {self.low:.6g} .. "
+            f"the ratios of sizes {a} and {b} do not cross for beta in {self.low:.6g} .. "
             f"{self.high:.6g}: either there is no transition there or the sizes are too close; "
             "take sizes that differ by a factor of two"
         )
@@ -94,6 +94,6 @@ class SmallBudget(Refusal):
 
     def __str__(self) -> str:
         return (
-            f"seconds = {self.seconds:g} are too few for these sizes: give at least "
-            f"{self.needed:.3g} or drop the largest size"
+            f"a budget of {self.seconds:.3g} s is too small for these sizes: give at least "
+            f"{self.needed:.3g} s or drop the largest size"
         )

@@ -49,6 +49,11 @@ def build_systems(
     Unsupported for models that the method does not fit."""
     if universality is not None and universality not in CLASSES:
         raise ValueError(f"universality must be None or one of {CLASSES}, got {universality!r}")
+    if isinstance(family, IsingModel):
+        raise Unsupported(
+            family_of(family), "one finite model has no transition, only its family has",
+            "pass a function size -> IsingModel; beta_c_bracket bounds beta_c of what it stands for",
+        )  # fmt: skip
     if sizes is None:
         sizes = _default_sizes(family)
     _check_sizes(sizes)
