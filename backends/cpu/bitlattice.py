@@ -24,8 +24,8 @@ from isingnpu.program import Program, model_program
 from isingnpu.rng import W0, W1, Stream, philox4x32
 
 from . import barrier
-from . import bitlattice_code as code
 from . import bitlattice_run as loop
+from .bitlattice_draw import HIGH_HALVES
 from .bitlattice_tables import ALIGNED, Tables, aligned
 
 Array = NDArray[Any]
@@ -92,13 +92,14 @@ class BitLattice:
     def _prepare(self) -> None:
         config, c = self.tables.config, self.program.colouring
         size, self.places, self.capacity = loop.work_words(config, self.tables.vectors)
-        self.batch = max(1, (self.capacity - config.lanes) // (self.tables.vectors * config.lanes))
+        self.batch = max(1, (self.capacity - config.pair) // (self.tables.vectors * config.lanes))
         self.work = aligned(self.threads * size).reshape(self.threads, size)
         k0, k1 = self.seed & 0xFFFFFFFF, self.seed >> 32
         for r in range(config.rounds):
-            keys = ((k0 + r * W0) & 0xFFFFFFFF, (k1 + r * W1) & 0xFFFFFFFF)
-            self.work[:, self.places[0] + 2 * r : self.places[0] + 2 * r + 2] = keys
-        self.work[:, self.places[0] + code.LOW_HALVES] = 0x5555555555555555
+            keys = np.array([(k0 + r * W0) & 0xFFFFFFFF, (k1 + r * W1) & 0xFFFFFFFF], np.uint64)
+            both_halves = keys | keys << np.uint64(32)
+            self.work[:, self.places[0] + 2 * r : self.places[0] + 2 * r + 2] = both_halves
+        self.work[:, self.places[0] + HIGH_HALVES] = 0xAAAAAAAAAAAAAAAA
         self.cuts = [c.rows * k // self.threads for k in range(self.threads + 1)]
 
     # Spins
@@ -180,13 +181,15 @@ class BitLattice:
         lowest = np.full(threads, self.lowest, np.int64)
         counter = np.zeros(ALIGNED, np.uint64)
         rows = np.ascontiguousarray(rows, np.int64)
+        # of one memory order, or numba compiles the kernel for both
+        polynomial = np.ascontiguousarray(coefficients(by_class))
 
         def part(rank: int) -> None:
             loop.run(
                 t.config, self.colours, t.ends,
                 (cuts[rank], cuts[rank + 1], t.vectors, self.batch, self.capacity, t.stride,
                  c.rows),
-                coefficients(by_class), rows, (first, self.replica), self.work[rank], self.places,
+                polynomial, rows, (first, self.replica), self.work[rank], self.places,
                 (every, track, t.constant, self.sites), t.factors,
                 (counter.ctypes.data, threads, rank, barrier.yield_address()), sums, self.spins,
                 best, lowest, out,

@@ -4,21 +4,20 @@
 import numpy as np
 from numba import njit, uint64
 
-from . import barrier
-from . import bitlattice_code as emitted
+from . import barrier, bitlattice_draw, bitlattice_rows, bitlattice_visit
 
 # Places in the sums of a thread: twice the energy of unsatisfied bonds, spins up, flips.
 UNSATISFIED, UP, FLIPS = 0, 1, 2
-QUEUE = 1024  # words a queue holds, or those of one row if they are more
+QUEUE = 4096  # words of rows visited before their queue is finished, or one row
 
 
 def work_words(config, vectors):
     """Words of memory that one thread needs, and where its parts start: keys, masks, table,
     queue, scratch, flips and counts; the words in each array of the queue."""
-    capacity = max(QUEUE, vectors * config.lanes) + config.lanes
+    capacity = max(QUEUE, vectors * config.lanes) + config.pair
     sizes = [
         32, 64 * config.number, vectors * config.lanes * config.tabulated,
-        capacity * config.queued, 3 * config.lanes, 8, 8 * (2 + len(config.slots) // 8),
+        capacity * config.queued, 3 * config.pair, 8, 8 * (2 + len(config.slots) // 8),
     ]  # fmt: skip
     starts = np.cumsum([0] + [-(-size // 8) * 8 for size in sizes])
     return int(starts[-1]), tuple(int(start) for start in starts[:-1]), capacity
@@ -44,8 +43,8 @@ def run(
     colours (colours, fields) descriptors; span = (begin, end, vectors, rows per queue, capacity,
     stride, rows); coefficients (k, classes), which (sweeps,) their row; draw = (first sweep,
     replica); work: memory of this thread, places: where its parts start; watch = (every, track,
-    constant energy, sites); factors (colours, 1 + slots): whether the bonds of a colour are
-    counted, and twice the weight of those that are; team = (counter, threads, rank, give way);
+    constant energy, sites); factors (colours, 1 + slots): whether bonds are counted with a
+    colour, and twice the weight of those that are; team = (counter, threads, rank, give way);
     sums (threads, 8); spins (words,): of the replica, as in the descriptors; best: the same, or
     empty; lowest (threads,): energy of best; out = (energy, magnetization, flips, path)."""
     begin, end, vectors, batch, capacity, stride, n_rows = span
@@ -59,6 +58,7 @@ def run(
         at + uint64(8 * places[6]),
     )  # fmt: skip
     mask_words = work[places[1] : places[1] + 64 * config.number]
+    counted = work[places[6] : places[6] + factors.shape[1]]
     high, room = uint64(replica) << uint64(11), uint64(8 * capacity)
     base, fields = uint64(colours.ctypes.data), uint64(8 * colours.shape[1])
     met, taken, before = uint64(0), 0, np.int64(0)
@@ -66,40 +66,49 @@ def run(
     for t in range(which.size):
         _expand(mask_words, coefficients[which[t]])
         sweep = first + t
+        sample = every > 0 and (sweep + 1) % every == 0
+        watched = track or sample
+        unsatisfied, up = np.int64(0), np.int64(0)
         for c in range(colours.shape[0]):
             clock = uint64(colours.shape[0] * sweep + c) & uint64(0xFFFFFFFF)
             colour = base + uint64(c) * fields
-            emitted.tabulate(config, table, uint64(vectors), clock, high, keys)
+            bitlattice_draw.tabulate(config, table, uint64(vectors), clock, high, keys)
+            counted[:] = 0
             row = begin
             while row < end:
                 stop = min(end, row + batch)
-                queued = emitted.update(
+                queued = bitlattice_visit.update(
                     config, colour, uint64(row), uint64(stop), uint64(vectors), clock, table,
                     masks, keys, queue, room, flips,
                 )  # fmt: skip
                 call = 4
                 while queued > 0 and call < 32:
-                    queued = emitted.finish(
+                    queued = bitlattice_visit.finish(
                         config, colour, queued, clock, high | uint64(call),
                         masks + uint64(16 * call * config.number), keys, queue, room, scratch,
                         flips,
                     )  # fmt: skip
                     call += 1
-                emitted.close(config, colour, uint64(row), uint64(stop), uint64(ends.ctypes.data))
+                bitlattice_rows.close(
+                    config, colour, uint64(row), uint64(stop), uint64(ends.ctypes.data)
+                )
+                if watched:  # while the rows are in the cache
+                    bitlattice_rows.measure(
+                        config, colour, uint64(row), uint64(stop), uint64(vectors),
+                        uint64(factors[c, 0]), counts,
+                    )  # fmt: skip
                 row = stop
+            unsatisfied += _weighed(factors[c], counted)
+            up += np.int64(counted[0])
             met = barrier.meet(counter, threads, met, give_way)
-        sample = every > 0 and (sweep + 1) % every == 0
-        if track or sample:
-            _measure(
-                config, base, fields, begin, end, vectors, factors, work, places[6], counts,
-                sums[rank],
-            )  # fmt: skip
+        if watched:
+            sums[rank, UNSATISFIED], sums[rank, UP] = unsatisfied, up
             sums[rank, FLIPS] = work[places[5]]
             met = barrier.meet(counter, threads, met, give_way)
-            energy, up, flipped = constant, np.int64(0), np.int64(0)
+            energy, all_up, flipped = constant, np.int64(0), np.int64(0)
             for k in range(threads):
                 energy += sums[k, UNSATISFIED]
-                up += sums[k, UP]
+                all_up += sums[k, UP]
                 flipped += sums[k, FLIPS]
             if track:
                 if best.size > 0 and energy < lowest[rank]:
@@ -113,7 +122,7 @@ def run(
             if sample:
                 if rank == 0:
                     out[0][taken] = energy
-                    out[1][taken] = 2 * up - sites
+                    out[1][taken] = 2 * all_up - sites
                     out[2][taken] = flipped - before
                 before = flipped
                 taken += 1
@@ -125,7 +134,7 @@ def close_rows(config, colours, ends, rows):
     """Bring the copies beyond the ends of all rows up to date."""
     base, fields = uint64(colours.ctypes.data), uint64(8 * colours.shape[1])
     for c in range(colours.shape[0]):
-        emitted.close(
+        bitlattice_rows.close(
             config, base + uint64(c) * fields, uint64(0), uint64(rows), uint64(ends.ctypes.data)
         )
 
@@ -134,23 +143,22 @@ def close_rows(config, colours, ends, rows):
 def measure_rows(config, colours, rows, vectors, factors):
     """(twice the energy of unsatisfied bonds, spins up) of all rows."""
     base, fields = uint64(colours.ctypes.data), uint64(8 * colours.shape[1])
-    work, sums = np.zeros(factors.shape[1], np.uint64), np.zeros(8, np.int64)
-    _measure(
-        config, base, fields, 0, rows, vectors, factors, work, 0, uint64(work.ctypes.data), sums
-    )
-    return sums[UNSATISFIED], sums[UP]
+    counted, unsatisfied, up = np.zeros(factors.shape[1], np.uint64), np.int64(0), np.int64(0)
+    for c in range(factors.shape[0]):
+        counted[:] = 0
+        bitlattice_rows.measure(
+            config, base + uint64(c) * fields, uint64(0), uint64(rows), uint64(vectors),
+            uint64(factors[c, 0]), uint64(counted.ctypes.data),
+        )  # fmt: skip
+        unsatisfied += _weighed(factors[c], counted)
+        up += np.int64(counted[0])
+    return unsatisfied, up
 
 
 @njit(inline="always")
-def _measure(config, base, fields, begin, end, vectors, factors, work, place, counts, sums):
-    """Spins up and twice the energy of unsatisfied bonds in the rows of this thread."""
-    sums[UNSATISFIED], sums[UP] = 0, 0
-    for c in range(factors.shape[0]):
-        work[place : place + factors.shape[1]] = 0
-        emitted.measure(
-            config, base + uint64(c) * fields, uint64(begin), uint64(end), uint64(vectors),
-            uint64(factors[c, 0]), counts,
-        )  # fmt: skip
-        sums[UP] += np.int64(work[place])
-        for k in range(1, factors.shape[1]):
-            sums[UNSATISFIED] += factors[c, k] * np.int64(work[place + k])
+def _weighed(factors, counted):
+    """Twice the energy of the unsatisfied bonds that were counted with one colour."""
+    weighed = np.int64(0)
+    for k in range(1, factors.size):
+        weighed += factors[k] * np.int64(counted[k])
+    return weighed

@@ -9,7 +9,7 @@ from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
 from isingnpu.dynamics import Dynamics
-from isingnpu.program import FIELD, Plane, Program
+from isingnpu.program import Plane, Program
 
 from . import bitlattice_code as code
 
@@ -92,13 +92,14 @@ class Tables:
 
     def _energy(self) -> tuple[Array, int]:
         """(colours, 1 + slots) twice the weights of what each colour counts, first whether there
-        is any; and the energy with every bond satisfied. A bond is counted by its lower colour."""
+        is any; and the energy with every bond satisfied. A bond is counted by its higher colour,
+        which a sweep visits last: then both spins are final."""
         p = self.program
         factors = np.zeros((p.colouring.colours, 1 + len(p.slots)), np.int64)
         constant = 0
         for colour, terms in enumerate(p.terms):
             for k, (slot, term) in enumerate(zip(p.slots, terms, strict=True)):
-                if term.source == FIELD or term.source > colour:
+                if term.source < colour:
                     factors[colour, 1 + k] = 2 * slot.weight
                     constant -= slot.weight * p.bonds(colour, k)
         factors[:, 0] = factors[:, 1:].any(axis=1)
