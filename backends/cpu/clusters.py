@@ -1,4 +1,4 @@
-"""Swendsen-Wang and Wolff cluster moves, one replica at a time."""
+"""Swendsen-Wang and Wolff cluster moves, a few replicas at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from isingnpu.bonds import cluster_bonds, improved_moments, improved_susceptibil
 from isingnpu.rng import W0, W1, Stream
 
 from .blocks import Blocks, energies, fields
-from .clusters_sweep import CALLS, FLIPS, SINCE, sweep_clusters
+from .clusters_sweep import BEST, CALLS, FLIPS, SINCE, sweep_clusters
 from .clusters_tables import GraphTables, LatticeTables
 
 Array = NDArray[Any]
@@ -21,14 +21,17 @@ LOW = 0xFFFFFFFF
 
 
 @dataclass(eq=False)
-class Replica:
-    """spins, best: as the kernel keeps them; totals: (4,) energy of best, flips since the last
-    sample, flips, vector calls."""
+class Part:
+    """Replicas that one thread sweeps together. spins, best: as the kernel keeps them; totals:
+    (replicas, 4) energy of best, flips since the last sample, flips, vector calls; places, tags:
+    where the words stand."""
 
-    index: int
+    replicas: range
     spins: Array
     best: Array
     totals: Array
+    places: Array
+    tags: Array
 
 
 class SwendsenWangPlan:
@@ -41,8 +44,10 @@ class SwendsenWangPlan:
         bonds = cluster_bonds(request.model)
         tables = LatticeTables if LatticeTables.fits(bonds) else GraphTables
         self.tables: LatticeTables | GraphTables = tables(request, bonds)
-        self.blocks = Blocks(request, [range(r, r + 1) for r in request.replicas])
-        self.parts: list[Replica] = []
+        own, count = request.replicas, self.tables.block.count
+        starts = range(own.start, own.stop, count)
+        self.blocks = Blocks(request, [range(a, min(a + count, own.stop)) for a in starts])
+        self.parts: list[Part] = []
         self.scratch: list[Any] = []  # not in use; one per thread comes into being
         seed, keys = request.seed, []
         for k in range(request.rounds):
@@ -58,21 +63,20 @@ class SwendsenWangPlan:
 
     def load(self, state: State) -> None:
         energy = energies(self.request, state.best.T, fields(self.request, state.best.T))
-        self.parts = [
-            Replica(
-                index,
-                self.tables.pack(state.spins[k]),
-                self.tables.pack(state.best[k]),
-                np.array([energy[k], state.flips[k], 0, 0], np.int64),
-            )
-            for k, index in enumerate(self.request.replicas)
-        ]
+        self.parts, block = [], self.tables.block
+        for replicas in self.blocks.ranges:
+            at = self.blocks.lanes(replicas)
+            totals = np.zeros((len(replicas), 4), np.int64)
+            totals[:, BEST], totals[:, SINCE] = energy[at], state.flips[at]
+            spins, best = block.pack(state.spins[at]), block.pack(state.best[at])
+            self.parts.append(Part(replicas, spins, best, totals, *block.places(replicas)))
 
     def state(self) -> State:
+        unpack = self.tables.block.unpack
         return State(
-            np.stack([self.tables.unpack(part.spins) for part in self.parts]),
-            np.stack([self.tables.unpack(part.best) for part in self.parts]),
-            np.array([part.totals[SINCE] for part in self.parts]),
+            np.concatenate([unpack(part.spins, len(part.replicas)) for part in self.parts]),
+            np.concatenate([unpack(part.best, len(part.replicas)) for part in self.parts]),
+            np.concatenate([part.totals[:, SINCE] for part in self.parts]),
         )
 
     def sweep(
@@ -90,27 +94,28 @@ class SwendsenWangPlan:
         weights = np.zeros((0, request.model.n)) if weights is None else weights
         weights = np.ascontiguousarray(weights, np.float64)
         samples = (first + len(rows)) // every - first // every if every else 0
-        watch = (
-            first, every, track, request.improved, request.dynamics.clusters, request.model.n,
-        )  # fmt: skip
+        watch = first, every, track, request.improved, request.dynamics.clusters
 
-        def one(part: Replica) -> tuple[Array, ...]:
-            column = 0 if rows.shape[1] == 1 else part.index - request.replicas.start
+        def one(part: Part) -> tuple[Array, ...]:
+            own, many = rows, len(part.replicas)
+            if rows.shape[1] > 1:
+                own = rows[:, self.blocks.lanes(part.replicas)]
             out = (
-                *(np.zeros(samples, np.int64) for _ in range(3)),
-                np.zeros((samples, len(weights))),
-                np.zeros(len(rows) if track else 0, np.int64),
-                np.zeros(samples, np.int64),
-                np.zeros(samples),
+                *(np.zeros((many, samples), np.int64) for _ in range(3)),
+                np.zeros((many, samples, len(weights))),
+                np.zeros((many, len(rows) if track else 0), np.int64),
+                np.zeros((many, samples), np.int64),
+                np.zeros((many, samples)),
             )
-            self._sweep(part, np.ascontiguousarray(rows[:, column]), limits, watch, weights, out)
+            own = np.array(np.broadcast_to(own, (len(rows), many)))
+            self._sweep(part, own, limits, watch, weights, out)
             return out
 
         for part in self.parts:
-            part.totals[[FLIPS, CALLS]] = 0
+            part.totals[:, [FLIPS, CALLS]] = 0
         results = self.blocks.map(one, self.parts)
         energy, magnetization, flips, projections, path, squares, fourths = (
-            np.stack([result[k] for result in results]) for k in range(7)
+            np.concatenate([result[k] for result in results]) for k in range(7)
         )
         return Measured(
             energy=energy,
@@ -123,18 +128,17 @@ class SwendsenWangPlan:
         )
 
     def _sweep(
-        self, part: Replica, rows: Array, limits: Array, watch: Any, weights: Array, out: Any
+        self, part: Part, rows: Array, limits: Array, watch: Any, weights: Array, out: Any
     ) -> None:
         try:
             scratch = self.scratch.pop()
         except IndexError:
             scratch = self.tables.scratch()
-        stream = (
-            np.uint64(int(use) << 5 | part.index << 11)
-            for use in (Stream.BOND, Stream.COIN, Stream.SEED_SITE)
-        )
+        stream = (np.uint64(int(use) << 5) for use in (Stream.BOND, Stream.COIN, Stream.SEED_SITE))
+        block = self.tables.block
         sweep_clusters(
-            self.tables.code, part.spins, part.best, self.tables.tables, scratch, limits, rows,
+            self.tables.code, part.spins, part.best, self.tables.tables,
+            (part.places, part.tags, block.width, block.n), scratch, limits, rows,
             (self.keys, *stream), watch, weights, out, part.totals,
         )  # fmt: skip
         self.scratch.append(scratch)
@@ -143,14 +147,14 @@ class SwendsenWangPlan:
         return improved_moments(squares, fourths, self.request.model.n)
 
     def _counts(self, sweeps: int) -> Counts:
-        totals = np.sum([part.totals for part in self.parts], axis=0)
+        totals = np.sum([part.totals.sum(axis=0) for part in self.parts], axis=0)
         n, flips = self.request.model.n, int(totals[FLIPS])
-        visits = sweeps * len(self.parts) * n
+        visits = sweeps * len(self.request.replicas) * n
         return Counts(
             attempted=visits,
             flips=flips,
             random_words=32 * int(totals[CALLS]),
-            couplings=sweeps * len(self.parts) * self.request.model.n_edges,
+            couplings=sweeps * len(self.request.replicas) * self.request.model.n_edges,
             bytes=visits,
         )
 

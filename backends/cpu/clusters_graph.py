@@ -1,7 +1,8 @@
 """Swendsen-Wang and Wolff on any graph: bonds are drawn 512 at a time, then joined one by one.
 
-A group is eight words of owners of one slot. `place` of a bond is its bit among the words of all
-groups; groups without bonds do not exist.
+A group is eight words of owners of one slot, and of one coupling magnitude where models have few.
+`place` of a bond is its bit among the words of all groups; groups without bonds do not exist.
+Sites are bits of the words of a block: site i of replica r is 64 width r + i.
 """
 
 # mypy: allow-untyped-decorators, disable-error-code="no-any-return"
@@ -12,159 +13,202 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .clusters_code import coin_words, first_planes, next_planes
-from .clusters_lattice import ONE, SIX, U, join
+from .clusters_code import lowest, ones
+from .clusters_draw import ONE, PAD, PLACE_BYTES, SIX, U, decide, join, toss_coins
+
+BEFORE = U(64 * PAD)
+SLOT, EIGHT, KIND = range(3)  # columns of groups: the eighth words of owners stand in
 
 
 @njit(inline="always")
-def fill_planes(thresholds: Any, first: Any, last: Any, planes: Any) -> None:
-    """Bits first .. last - 1 of 512 thresholds, most significant first, into planes (64, 8)."""
-    for k in range(first, last):
-        for word in range(8):
-            bits = U(0)
-            for b in range(64):
-                bits |= ((thresholds[64 * word + b] >> U(63 - k)) & ONE) << U(b)
-            planes[k, word] = bits
+def bit(words: Any, site: Any) -> Any:
+    """The bit of a site."""
+    return (words[site >> SIX] >> (site & U(63))) & ONE
 
 
 @njit
-def draw_group(code: Any, group: Any, clock: Any, limits: Any, graph: Any, scratch: Any,
-               draw: Any) -> Any:  # fmt: skip
+def fill_planes(code: Any, graph: Any, group: Any, table: Any, rows: Any, width: Any,
+                planes: Any) -> None:  # fmt: skip
+    """All bits of the thresholds of 512 bonds, most significant first, to planes (64, 8)."""
+    groups, kinds = graph[3], graph[4]
+    for word in range(8):
+        for k in range(64):
+            planes[k, word] = 0
+        replica = min((8 * groups[group, EIGHT] + word) // width, rows.size - 1)
+        limits = table[rows[replica]]
+        for b in range(64):
+            left = limits[kinds[group, 64 * word + b]]
+            while left != U(0):
+                k = lowest(code, left)
+                left &= left - ONE
+                planes[63 - k, word] |= ONE << U(b)
+
+
+@njit(inline="always")
+def limits_of(code: Any, graph: Any, group: Any, table: Any, rows: Any, width: Any,
+              scratch: Any) -> Any:  # fmt: skip
+    """Address of the thresholds of a group, as `decide` takes them."""
+    limits = scratch[2]
+    if code.mixed:
+        fill_planes(code, graph, group, table, rows, width, limits)
+        return U(limits.ctypes.data)
+    return U(limits.ctypes.data) + U(64 * group)
+
+
+@njit
+def draw_group(code: Any, group: Any, clock: Any, graph: Any, places: Any, scratch: Any,
+               table: Any, rows: Any, width: Any, keys: Any, use: Any) -> Any:  # fmt: skip
     """Decide the bonds of a group, satisfied or not; returns the vector calls made."""
-    _, _, _, groups, kinds, present = graph
-    active, planes, thresholds, bits = scratch[0], scratch[1], scratch[2], scratch[3]
-    for k in range(512):
-        thresholds[k] = limits[kinds[group, k]]
+    groups, present = graph[3], graph[5]
+    active, bits = scratch[0], scratch[1]
+    limits = limits_of(code, graph, group, table, rows, width, scratch)
     for k in range(8):
         bits[k] = present[group, k]
-    state, key, at = U(bits.ctypes.data), U(draw[0].ctypes.data), U(planes.ctypes.data)
-    word, slot, stride = U(8 * groups[group, 1]), U(groups[group, 0]), U(64)
-    fill_planes(thresholds, 0, 8, planes)
-    left = first_planes(code, state, word, slot, clock, draw[1], key, at, stride)
-    call = 4
-    while left != U(0) and call < 32:
-        fill_planes(thresholds, 2 * call, 2 * call + 2, planes)
-        plane, last = at + U(2 * call) * stride, draw[1] | U(call)
-        left = next_planes(code, state, word, slot, clock, last, key, plane, stride)
-        call += 1
+    place = U(places.ctypes.data) + PLACE_BYTES * U(groups[group, EIGHT])
+    draw = U(keys.ctypes.data), use
+    slot = U(groups[group, SLOT])
+    calls = decide(code, U(bits.ctypes.data), place, slot, clock, draw, limits)
     for k in range(8):
         active[8 * group + k] = bits[8 + k]
-    return U(call)
+    return calls
 
 
 @njit(inline="always")
-def is_active(active: Any, place: Any) -> Any:
-    """Whether a bond was drawn as active."""
-    return (active[place >> 6] >> U(place & 63)) & ONE != U(0)
+def aligned_bonds(code: Any, graph: Any, group: Any, active: Any, spins: Any, pairs: Any) -> Any:
+    """The active bonds of a group that are satisfied, as pairs of sites; returns their number."""
+    groups, others, negative = graph[3], graph[6], graph[7]
+    many = np.int64(0)
+    for k in range(8):
+        word = U(8 * groups[group, EIGHT] + k)
+        own = spins[U(PAD) + word] ^ negative[group, k]
+        left = active[8 * group + k]
+        while left != U(0):
+            lane = lowest(code, left)
+            left &= left - ONE
+            other = others[group, U(64 * k) + lane]
+            pairs[many, 0], pairs[many, 1] = (word << SIX) | lane, other
+            unlike = (own >> lane) ^ (spins[U(PAD) + (other >> SIX)] >> (other & U(63)))
+            many += np.int64(~unlike & ONE)
+    return many
 
 
 @njit
-def swendsen_wang(code: Any, clock: Any, spins: Any, graph: Any, scratch: Any, limits: Any,
-                  draw: Any, measure: Any) -> Any:  # fmt: skip
-    """One sweep; returns spins flipped and vector calls."""
-    indptr, indices, edges, groups, _, _ = graph
-    active, _, _, _, coins, parent, sizes = scratch
-    keys, _, coin, _ = draw
-    calls = U(0)
-    for group in range(groups.shape[0]):
-        calls += draw_group(code, group, clock, limits, graph, scratch, draw)
-    for i in range(spins.size):
-        parent[i] = i
-    for i in range(spins.size):
-        for e in range(indptr[i], indptr[i + 1]):
-            j = indices[e]
-            aligned = np.int64(spins[i]) * np.int64(spins[j]) * edges[e, 0]
-            if j < i and aligned > 0 and is_active(active, edges[e, 1]):
-                join(parent, U(i), U(j))
-    for word in range(0, coins.size, 8):
-        out = U(coins.ctypes.data) + U(8 * word)
-        coin_words(code, out, U(word), clock, coin, U(keys.ctypes.data))
-        calls += ONE
-    flipped = U(0)
-    for i in range(spins.size):
-        site, above = U(i), U(parent[i])
-        toss = (coins[site >> SIX] >> (site & U(63))) & ONE
-        made = (site << ONE) | toss if above == site else U(parent[above])
-        parent[i] = made
-        if made & ONE != U(0):
-            spins[i] = -spins[i]
-            flipped += ONE
-        if measure:
-            if above == site:
-                sizes[i] = 0
-            sizes[made >> ONE] += 1
-    return flipped, calls
-
-
-@njit
-def size_sums(scratch: Any) -> Any:
-    """sum |c|^2, and sum |c|^4 in float64 in the order of the roots."""
-    parent, sizes = scratch[5], scratch[6]
-    squares, fourths = np.int64(0), 0.0
+def swendsen_wang(code: Any, clock: Any, spins: Any, graph: Any, places: Any, scratch: Any,
+                  table: Any, rows: Any, draw: Any, width: Any, flipped: Any,
+                  measure: Any) -> Any:  # fmt: skip
+    """One sweep; returns the vector calls."""
+    active, _, _, pairs, coins, parent, heads, sizes, _ = scratch
+    keys, calls = draw[0], U(0)
     for i in range(parent.size):
-        if U(parent[i]) >> ONE == U(i):
-            square = np.int64(sizes[i]) * np.int64(sizes[i])
-            squares += square
-            fourths += float(square) * float(square)
-    return squares, fourths
+        parent[i] = i
+    for group in range(graph[3].shape[0]):
+        calls += draw_group(
+            code, group, clock, graph, places, scratch, table, rows, width, keys, draw[1]
+        )
+        for k in range(aligned_bonds(code, graph, group, active, spins, pairs)):
+            join(parent, pairs[k, 0], pairs[k, 1])
+    calls += toss_coins(code, coins, places, clock, keys, draw[2])
+    for word in range(coins.size):
+        coin, down, head = coins[word], U(0), U(0)
+        for place in range(64):
+            site = (U(word) << SIX) | U(place)
+            above = U(parent[site])
+            toss = (coin >> U(place)) & ONE
+            made = (site << ONE) | toss if above == site else U(parent[above])
+            parent[site] = made
+            down |= (made & ONE) << U(place)
+            if measure:
+                root = made >> ONE
+                head |= U(root == site) << U(place)
+                sizes[root] = (U(0) if root == site else U(sizes[root])) + ONE
+        down &= graph[8][word]
+        if measure:
+            heads[word] = head & graph[8][word]
+        spins[PAD + word] ^= down
+        flipped[word // width] += np.int64(ones(code, down))
+    return calls
 
 
 @njit
-def grow(code: Any, site: Any, mark: Any, clock: Any, spins: Any, graph: Any, scratch: Any,
-         limits: Any, draw: Any) -> Any:  # fmt: skip
-    """Grow and flip the cluster of a site; returns its size and the vector calls made.
+def grow(code: Any, site: Any, mark: Any, clock: Any, spins: Any, graph: Any, places: Any,
+         scratch: Any, table: Any, rows: Any, width: Any, keys: Any, use: Any) -> Any:  # fmt: skip
+    """Grow and flip the cluster of a site; returns its size, vector calls and change of energy.
 
-    scratch: after those of `draw_group`, drawn (groups,) and member (sites,), the mark of the
-    cluster that they were last used for; queue (sites,)."""
-    indptr, indices, edges, _, _, _ = graph
-    active, drawn, member, queue = scratch[0], scratch[4], scratch[5], scratch[6]
-    calls, head, tail = U(0), 0, 1
-    queue[0], member[site] = site, mark
+    scratch: after those of `draw_group`, drawn (groups,), the mark of the clock that a group was
+    drawn for; joined (words,), 0 between clusters; queue (sites,)."""
+    indptr, indices, edges = graph[0], graph[1], graph[2]
+    active, drawn, joined, queue = scratch[0], scratch[3], scratch[4], scratch[5]
+    calls, head, tail = U(0), 0, np.int64(1)
+    queue[0] = site
+    joined[site >> 6] |= ONE << U(site & 63)
     while head < tail:
-        i = queue[head]
+        i = U(queue[head])
         head += 1
-        for e in range(indptr[i], indptr[i + 1]):
-            j = indices[e]
-            if member[j] == mark or np.int64(spins[i]) * np.int64(spins[j]) * edges[e, 0] <= 0:
-                continue
-            place = edges[e, 1]
-            if drawn[place >> 9] != mark:
-                drawn[place >> 9] = mark
-                calls += draw_group(code, place >> 9, clock, limits, graph, scratch, draw)
-            if is_active(active, place):
-                queue[tail], member[j] = j, mark
-                tail += 1
+        own = bit(spins, BEFORE + i)
+        for e in range(indptr[i], indptr[i + ONE]):
+            place = U(edges[e, 1])
+            group = place >> U(9)
+            if drawn[group] != mark:
+                drawn[group] = mark
+                calls += draw_group(
+                    code, group, clock, graph, places, scratch, table, rows, width, keys, use
+                )
+            j = U(indices[e])
+            unlike = own ^ bit(spins, BEFORE + j) ^ U(edges[e, 0] < 0)
+            new = bit(active, place) & ~unlike & ~bit(joined, j)
+            queue[tail] = np.int64(j)
+            tail += np.int64(new)
+            joined[j >> SIX] |= new << (j & U(63))
+    change = np.int64(0)
     for k in range(tail):
-        spins[queue[k]] = -spins[queue[k]]
-    return U(tail), calls
+        i = U(queue[k])
+        own = bit(spins, BEFORE + i)
+        for e in range(indptr[i], indptr[i + ONE]):
+            j = U(indices[e])
+            product = 1 - 2 * np.int64(own ^ bit(spins, BEFORE + j))
+            change += edges[e, 0] * product * np.int64(~bit(joined, j) & ONE)
+    for k in range(tail):
+        i = U(queue[k])
+        spins[U(PAD) + (i >> SIX)] ^= ONE << (i & U(63))
+        joined[i >> SIX] = U(0)
+    return U(tail), calls, 2 * change
 
 
 @njit
-def energy(spins: Any, graph: Any) -> Any:
-    """E in quanta."""
-    indptr, indices, edges, _, _, _ = graph
-    total = np.int64(0)
-    for i in range(spins.size):
-        for e in range(indptr[i], indptr[i + 1]):
-            j = indices[e]
-            if j < i:
-                total -= np.int64(spins[i]) * np.int64(spins[j]) * edges[e, 0]
-    return total
+def grow_all(code: Any, mark: Any, clock: Any, spins: Any, graph: Any, places: Any, scratch: Any,
+             table: Any, rows: Any, width: Any, keys: Any, use: Any, flipped: Any,
+             now: Any) -> Any:  # fmt: skip
+    """Grow and flip the clusters of the first sites of all replicas; returns the vector calls."""
+    sites, calls = scratch[-2], U(0)
+    for r in range(rows.size):
+        site = 64 * width * r + np.int64(sites[r])
+        size, made, change = grow(
+            code, site, mark, clock, spins, graph, places, scratch, table, rows, width, keys, use
+        )
+        flipped[r] += np.int64(size)
+        now[r] += change
+        calls += made
+    return calls
 
 
 @njit
-def magnetization(spins: Any) -> Any:
-    """sum_i s_i."""
-    total = np.int64(0)
-    for spin in spins:
-        total += np.int64(spin)
-    return total
+def energies(spins: Any, graph: Any, now: Any) -> None:
+    """E in quanta of each replica."""
+    ends, couplings = graph[9], graph[10]
+    bonds = graph[11]
+    for r in range(now.size):
+        total = np.int64(0)
+        for b in range(r * bonds, (r + 1) * bonds):
+            unlike = bit(spins, BEFORE + U(ends[b, 0])) ^ bit(spins, BEFORE + U(ends[b, 1]))
+            total -= couplings[b] * (1 - 2 * np.int64(unlike))
+        now[r] = total
 
 
 @njit
-def projection(spins: Any, weights: Any) -> Any:
-    """sum_i weights[i] s_i."""
-    total = 0.0
-    for i in range(spins.size):
-        total += weights[i] * spins[i]
-    return total
+def fill_limits(graph: Any, table: Any, rows: Any, width: Any, limits: Any) -> None:
+    """Thresholds of the eight words of every group, by the row of their replica."""
+    groups = graph[3]
+    for group in range(groups.shape[0]):
+        for k in range(8):
+            replica = min((8 * groups[group, EIGHT] + k) // width, rows.size - 1)
+            limits[group, k] = table[rows[replica], groups[group, KIND]]

@@ -1,11 +1,7 @@
 """Swendsen-Wang on hypercubic lattices: bonds as words of bits, clusters joined run by run.
 
 A run is a maximal row of sites joined along the last axis within one word; its first site stands
-for it. `parent` holds for each run the first site of another one of the same cluster, never a
-larger one, so that a cluster's root is its smallest site.
-
-Union-find with splicing: Rem in Dijkstra, A Discipline of Programming (1976), chapter 23;
-compared by Patwary, Blair, Manne, SEA 2010.
+for it in the union-find.
 """
 
 # mypy: allow-untyped-decorators, disable-error-code="no-any-return"
@@ -16,36 +12,22 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .clusters_code import (
-    coin_words,
-    first_planes,
-    highest,
-    lowest,
-    next_planes,
-    ones,
-    satisfied,
+from .clusters_code import add_ones, highest, lowest, ones, part_bonds, peek, satisfied
+from .clusters_draw import (
+    ALL,
+    LOW6,
+    ONE,
+    PAD,
+    PLACE_BYTES,
+    SIX,
+    U,
+    decide,
+    join,
+    toss_coins,
 )
 
-U = np.uint64
-ONE, SIX, ALL = U(1), U(6), U(0xFFFFFFFFFFFFFFFF)
-LOW6 = U(63)
-PAD = 16  # words before and after those of the lattice, so that any shifted load stays inside
-CALLS = 32
 # Columns of `axes`: where the words begin that hold another site of the bonds, and at which bit.
 AHEAD, BACK, UP, FAR = 0, 2, 4, 6
-
-
-@njit(inline="always")
-def join(parent: Any, u: Any, v: Any) -> None:
-    """Put two runs into one cluster."""
-    while parent[u] != parent[v]:
-        if parent[u] < parent[v]:
-            u, v = v, u
-        above = U(parent[u])
-        parent[u] = parent[v]
-        if above == u:
-            break
-        u = above
 
 
 @njit(inline="always")
@@ -81,80 +63,72 @@ def not_first(bits: Any, joined: Any) -> Any:
     return bits & (begun_before(bits, joined) << ONE) & joined
 
 
-@njit
-def count_satisfied(code: Any, group: Any, axis: Any, spins: Any, masks: Any, axes: Any,
-                    bits: Any) -> Any:  # fmt: skip
-    """Satisfied bonds of eight words of owners to bits[:8]; returns their number."""
-    size = masks.shape[2]
-    base = U(spins.ctypes.data)
-    word = 8 * group
-    ahead = min(word + axes[axis, AHEAD], size) + PAD
-    back = max(word + axes[axis, BACK], -8) + PAD
-    mask = U(masks.ctypes.data) + U(8 * (axis * size + word))
-    return satisfied(
-        code, base + U(8 * (word + PAD)), base + U(8 * ahead), U(axes[axis, AHEAD + 1]),
-        base + U(8 * back), U(axes[axis, BACK + 1]), mask, U(8 * size * masks.shape[1]),
-        U(bits.ctypes.data),
+@njit(inline="always")
+def addresses(spins: Any, lattice: Any, places: Any, scratch: Any) -> Any:
+    """Where `draw_group` finds spins, masks, axes, places, limits, bits, links and loops; then the
+    numbers of words and axes."""
+    masks, axes, _, _, _ = lattice
+    links, loops, bits, limits = scratch[0], scratch[1], scratch[2], scratch[3]
+    return (
+        U(spins.ctypes.data) + U(8 * PAD), U(masks.ctypes.data), U(axes.ctypes.data),
+        U(places.ctypes.data), U(limits.ctypes.data), U(bits.ctypes.data),
+        U(links.ctypes.data), U(loops.ctypes.data), U(masks.shape[2]), U(axes.shape[0]),
+    )  # fmt: skip
+
+
+@njit(inline="always")
+def find_satisfied(code: Any, at: Any, group: Any, axis: Any) -> None:
+    """Satisfied bonds of eight words of owners to the first words of bits."""
+    spins, masks, axes, _, _, bits, _, _, size, d = at
+    row = axes + U(64) * axis
+    word, words = U(8) * group, np.int64(size)
+    ahead = min(np.int64(word + peek(code, row + U(8 * AHEAD))), words)
+    back = max(np.int64(word + peek(code, row + U(8 * BACK))), np.int64(-8))
+    satisfied(
+        code, spins + U(8) * word, spins + U(8 * ahead), peek(code, row + U(8 * AHEAD + 8)),
+        spins + U(8 * back), peek(code, row + U(8 * BACK + 8)),
+        masks + U(8) * (axis * size + word), U(8) * size * d, bits,
     )  # fmt: skip
 
 
 @njit
-def draw_bonds(code: Any, group: Any, axis: Any, clock: Any, last: Any, keys: Any, planes: Any,
-               stride: Any, bits: Any) -> Any:  # fmt: skip
-    """Make the bonds bits[:8] to be decided into the active ones bits[8:]; returns the calls."""
-    state, key, plane = U(bits.ctypes.data), U(keys.ctypes.data), planes
-    word, slot = U(8 * group), U(axis)
-    left = first_planes(code, state, word, slot, clock, last, key, plane, stride)
-    call = U(4)
-    while left != U(0) and call < U(CALLS):
-        plane = planes + U(2) * call * stride
-        left = next_planes(code, state, word, slot, clock, last | call, key, plane, stride)
-        call += ONE
-    return call
-
-
-@njit
-def draw_group(code: Any, group: Any, clock: Any, spins: Any, lattice: Any, links: Any,
-               loops: Any, bits: Any, limits: Any, draw: Any) -> Any:  # fmt: skip
+def draw_group(code: Any, at: Any, draw: Any, group: Any, clock: Any) -> Any:
     """Active bonds of eight words: `links` within the box and `loops` around it; returns the
     vector calls made."""
-    masks, axes, _, _, _ = lattice
-    word = 8 * group
-    calls = U(0)
-    for axis in range(axes.shape[0]):
-        count_satisfied(code, group, axis, spins, masks, axes, bits)
-        plane = U(limits.ctypes.data) + U(512 * axis)
-        calls += draw_bonds(code, group, axis, clock, draw[1], draw[0], plane, U(8), bits)
-        for k in range(8):
-            around = masks[2, axis, word + k]
-            links[axis, PAD + word + k] = bits[8 + k] & ~around
-            loops[axis, PAD + word + k] = bits[8 + k] & around
+    _, masks, _, places, limits, bits, links, loops, size, d = at
+    calls, word = U(0), U(8) * group
+    for axis in range(d):
+        find_satisfied(code, at, group, axis)
+        line = U(8) * (axis * size + word)
+        place = places + PLACE_BYTES * group
+        calls += decide(code, bits, place, axis, clock, draw, limits + line)
+        padded = U(8) * (axis * (size + U(2 * PAD)) + word + U(PAD))
+        around = masks + U(16) * size * d + line
+        part_bonds(code, bits + U(64), around, links + padded, loops + padded)
     return calls
 
 
 @njit
-def draw_lattice(code: Any, clock: Any, spins: Any, lattice: Any, scratch: Any, limits: Any,
+def draw_lattice(code: Any, clock: Any, spins: Any, lattice: Any, places: Any, scratch: Any,
                  draw: Any) -> Any:  # fmt: skip
     """The active bonds of all words, the first sites of runs, and coins; returns the calls."""
-    links, loops, starts, coins, _, _, bits = scratch
-    valid = lattice[4]
-    last = links.shape[0] - 1
+    links, starts, coins = scratch[0], scratch[4], scratch[5]
+    valid, last, keys = lattice[4], links.shape[0] - 1, draw[0]
+    at = addresses(spins, lattice, places, scratch)
+    use = U(keys.ctypes.data), draw[1]
     calls = U(0)
-    for group in range(valid.size // 8):
-        calls += draw_group(code, group, clock, spins, lattice, links, loops, bits, limits, draw)
-        for word in range(8 * group, 8 * group + 8):
-            starts[PAD + word] = ~(links[last, PAD + word] << ONE) & valid[word]
-        out = U(coins.ctypes.data) + U(64 * group)
-        coin_words(code, out, U(8 * group), clock, draw[2], U(draw[0].ctypes.data))
-        calls += ONE
-    return calls
+    for group in range(places.shape[0]):
+        calls += draw_group(code, at, use, U(group), clock)
+    for word in range(valid.size):
+        starts[PAD + word] = ~(links[last, PAD + word] << ONE) & valid[word]
+    return calls + toss_coins(code, coins, places, clock, keys, draw[2])
 
 
 @njit
 def join_runs(code: Any, lattice: Any, scratch: Any) -> None:
     """Union-find over the runs, word by word; a word's bonds lead to earlier words."""
     _, axes, _, _, valid = lattice
-    links, loops, starts, _, parent, _, _ = scratch
+    links, loops, starts, parent = scratch[0], scratch[1], scratch[4], scratch[6]
     d = axes.shape[0]
     for word in range(valid.size):
         base = U(word) << SIX
@@ -192,16 +166,18 @@ def join_runs(code: Any, lattice: Any, scratch: Any) -> None:
 
 
 @njit
-def flip_clusters(code: Any, spins: Any, lattice: Any, scratch: Any, measure: Any) -> Any:
-    """Flip the clusters whose root has a coin; returns the number of spins flipped.
+def flip_clusters(code: Any, spins: Any, lattice: Any, scratch: Any, width: Any, flipped: Any,
+                  measure: Any) -> None:  # fmt: skip
+    """Flip the clusters whose root has a coin; the number of spins flipped goes to the replicas.
 
-    parent becomes root << 1 | coin; measure: the sizes of all clusters go to their roots."""
+    parent becomes root << 1 | coin. measure: the sizes of all clusters go to their roots, and the
+    roots to the bits of heads."""
     valid = lattice[4]
-    _, _, starts, coins, parent, sizes, _ = scratch
-    flipped = U(0)
+    starts, coins, parent = scratch[4], scratch[5], scratch[6]
+    heads, sizes = scratch[7], scratch[8]
     for word in range(valid.size):
         base, own = U(word) << SIX, starts[PAD + word]
-        coin, down = coins[word], U(0)
+        coin, down, head = coins[word], U(0), U(0)
         left = own
         while left != U(0):
             place = lowest(code, left)
@@ -212,69 +188,53 @@ def flip_clusters(code: Any, spins: Any, lattice: Any, scratch: Any, measure: An
             parent[run] = made
             down |= (made & ONE) << place
             if measure:
-                end = lowest(code, left) if left != U(0) else ones(code, valid[word])
-                if above == run:
-                    sizes[run] = 0
-                sizes[made >> ONE] += end - place
+                length = lowest(code, left | ~valid[word]) - place
+                root = made >> ONE
+                head |= U(root == run) << place
+                sizes[root] = (U(0) if root == run else U(sizes[root])) + length
+        if measure:
+            heads[word] = head
         inner = ~own
         down = (down | (inner & ~(inner + (down << ONE)))) & valid[word]
         spins[PAD + word] ^= down
-        flipped += ones(code, down)
-    return flipped
+        flipped[word // width] += np.int64(ones(code, down))
 
 
 @njit
-def size_sums(lattice: Any, scratch: Any) -> Any:
-    """sum |c|^2, and sum |c|^4 in float64 in the order of the roots."""
-    valid = lattice[4]
-    starts, parent, sizes = scratch[2], scratch[4], scratch[5]
-    squares, fourths = np.int64(0), 0.0
-    for word in range(valid.size):
-        for k in range(64):
-            site = U(64 * word + k)
-            if (starts[PAD + word] >> U(k)) & ONE and (U(parent[site]) >> ONE) == site:
-                square = np.int64(sizes[site]) * np.int64(sizes[site])
-                squares += square
-                fourths += float(square) * float(square)
-    return squares, fourths
-
-
-@njit
-def energy(code: Any, spins: Any, lattice: Any, bits: Any) -> Any:
-    """E in quanta: satisfied bonds count - |J|, the others + |J|."""
-    masks, axes, magnitude, bonds, valid = lattice
-    total = np.int64(0)
+def energies(code: Any, spins: Any, lattice: Any, places: Any, scratch: Any, width: Any,
+             now: Any) -> None:  # fmt: skip
+    """E in quanta of each replica: satisfied bonds count - |J|, the others + |J|."""
+    _, axes, magnitude, bonds, _ = lattice
+    bits, sums = scratch[2], scratch[-1]
+    at = addresses(spins, lattice, places, scratch)
+    for word in range(sums.size):
+        sums[word] = 0
     for axis in range(axes.shape[0]):
-        many = U(0)
-        for group in range(valid.size // 8):
-            many += count_satisfied(code, group, axis, spins, masks, axes, bits)
-        total -= magnitude[axis] * (2 * np.int64(many) - bonds[axis])
-    return total
+        for group in range(places.shape[0]):
+            find_satisfied(code, at, U(group), U(axis))
+            line = U(sums.ctypes.data) + U(64 * group)
+            add_ones(code, U(bits.ctypes.data), U(-2 * magnitude[axis]), line)
+    for r in range(now.size):
+        now[r] = 0
+        for axis in range(axes.shape[0]):
+            now[r] += magnitude[axis] * bonds[axis]
+        for word in range(r * width, (r + 1) * width):
+            now[r] += sums[word]
 
 
 @njit
-def magnetization(code: Any, spins: Any, n: Any) -> Any:
-    """sum_i s_i of spins as bits."""
-    up = U(0)
-    for word in spins[PAD : spins.size - PAD]:
-        up += ones(code, word)
-    return 2 * np.int64(up) - n
+def fill_limits(table: Any, rows: Any, width: Any, limits: Any) -> None:
+    """Thresholds of every axis and word, by the row of the word's replica."""
+    for axis in range(limits.shape[0]):
+        for word in range(limits.shape[1]):
+            limits[axis, word] = table[rows[min(word // width, rows.size - 1)], axis]
 
 
 @njit
-def projection(spins: Any, weights: Any, n: Any) -> Any:
-    """sum_i weights[i] s_i for spins as bits."""
-    total = 0.0
-    for i in range(n):
-        up = (spins[PAD + (i >> 6)] >> U(i & 63)) & ONE
-        total += weights[i] if up else -weights[i]
-    return total
-
-
-@njit
-def swendsen_wang(code: Any, clock: Any, spins: Any, lattice: Any, scratch: Any, limits: Any,
-                  draw: Any, measure: Any) -> Any:  # fmt: skip
-    """One sweep; returns spins flipped and vector calls."""
-    calls = draw_lattice(code, clock, spins, lattice, scratch, limits, draw)
+def swendsen_wang(code: Any, clock: Any, spins: Any, lattice: Any, places: Any, scratch: Any,
+                  draw: Any, width: Any, flipped: Any, measure: Any) -> Any:  # fmt: skip
+    """One sweep; returns the vector calls."""
+    calls = draw_lattice(code, clock, spins, lattice, places, scratch, draw)
     join_runs(code, lattice, scratch)
-    return flip_clusters(code, spins, lattice, scratch, measure), calls
+    flip_clusters(code, spins, lattice, scratch, width, flipped, measure)
+    return calls

@@ -1,7 +1,12 @@
-"""What the cluster kernels know of a model: words of bits per axis, or lists of bonds."""
+"""What the cluster kernels know of a model: words of bits per axis, or lists of bonds.
+
+Several replicas of a small model stand one after the other in a block of words, each from a word
+of its own on, so that vectors of eight words are full.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,24 +16,71 @@ from isingnpu.backend import Request
 from isingnpu.bonds import Bonds
 from isingnpu.dynamics import bond_thresholds
 
-from .clusters_code import BondCode
-from .clusters_lattice import AHEAD, BACK, FAR, PAD, UP
+from .clusters_code import LANES, BondCode
+from .clusters_draw import PAD
+from .clusters_lattice import AHEAD, BACK, FAR, UP
 
 Array = NDArray[Any]
-ALL = np.uint64(2**64 - 1)
+WIDE = 64  # words of a replica from which on the last vector counts for little
+MAGNITUDES = 4  # of couplings, up to which each is drawn apart
 
 
-def packed(bits: Array, words: int) -> Array:
-    """(words,) uint64 of truth values in site order, 64 to a word."""
-    whole = np.zeros(64 * words, bool)
-    whole[: len(bits)] = bits
-    return np.packbits(whole, bitorder="little").view("<u8").astype(np.uint64)
+def packed(bits: Array) -> Array:
+    """(..., words) uint64 of truth values (..., 64 words) in site order."""
+    return np.packbits(bits, axis=-1, bitorder="little").view("<u8").astype(np.uint64)
 
 
-def threshold_planes(thresholds: Array) -> Array:
-    """(..., 64) all ones or zeros: the bits of thresholds (...,), most significant first."""
-    bits = thresholds[..., None] >> np.arange(63, -1, -1, dtype=np.uint64) & np.uint64(1)
-    return np.where(bits == 1, ALL, np.uint64(0))
+class Block:
+    """The words of `count` replicas of n sites.
+
+    width: words of a replica; words: of all, whole vectors."""
+
+    def __init__(self, n: int, replicas: int) -> None:
+        self.n, self.width = n, -(-max(n, 1) // 64)
+        full = LANES // math.gcd(self.width, LANES)  # replicas that fill whole vectors
+        self.count = min(full, replicas) if self.width < WIDE else 1
+        self.words = -(-self.count * self.width // LANES) * LANES
+
+    def copies(self, bits: Array) -> Array:
+        """(..., words): truth values (..., n) of the sites, the same in every replica."""
+        whole = np.zeros((*bits.shape[:-1], 64 * self.words), bool)
+        for r in range(self.count):
+            whole[..., 64 * self.width * r :][..., : self.n] = bits
+        return packed(whole)
+
+    def pack(self, spins: Array) -> Array:
+        """Spins (replicas, sites), at most `count`, as a padded array of words."""
+        whole = np.zeros((self.words // self.width + 1, 64 * self.width), bool)
+        whole[: len(spins), : self.n] = spins > 0
+        words = np.zeros(self.words + 2 * PAD, np.uint64)
+        words[PAD:-PAD] = packed(whole.ravel()[: 64 * self.words])
+        return words
+
+    def unpack(self, words: Array, replicas: int) -> Array:
+        """The inverse of `pack`, int8."""
+        own = words[PAD : PAD + replicas * self.width].astype("<u8").view(np.uint8)
+        bits = np.unpackbits(own, bitorder="little").reshape(replicas, 64 * self.width)
+        return (2 * bits[:, : self.n].astype(np.int8) - 1).astype(np.int8)
+
+    def places(self, replicas: range) -> tuple[Array, Array]:
+        """(words / 8, 2, 8) the words' numbers and their replicas << 11, and the same for word 0
+        of eight replicas, (2, 8)."""
+        word = np.arange(self.words)
+        replica = replicas.start + np.minimum(word // self.width, self.count - 1)
+        where = np.stack([word % self.width, replica << 11]).reshape(2, -1, LANES)
+        tags = np.stack([np.zeros(LANES, np.int64), replicas.start + np.arange(LANES) << 11])
+        return (
+            np.ascontiguousarray(where.swapaxes(0, 1)).astype(np.uint64), tags.astype(np.uint64),
+        )  # fmt: skip
+
+    def labels(self, improved: bool) -> tuple[Array, Array, Array]:
+        """Union-find parents of all sites; roots and sizes of clusters."""
+        sites = 64 * self.words
+        measured = improved * self.words, improved * sites
+        return (
+            np.zeros(sites, np.uint32), np.zeros(measured[0], np.uint64),
+            np.zeros(measured[1], np.uint32),
+        )  # fmt: skip
 
 
 class LatticeTables:
@@ -38,12 +90,12 @@ class LatticeTables:
         geometry, n = request.model.geometry, request.model.n
         assert geometry is not None
         self.improved = request.improved
-        self.n, self.quantum = n, request.model.quantized.quantum
+        self.quantum = request.model.quantized.quantum
+        self.block = block = Block(n, len(request.replicas))
         self.code = BondCode(request.rounds, lattice=True, wolff=request.dynamics.clusters > 0)
-        self.words = -(-max(n, 1) // 512) * 8
         d = len(geometry.shape)
         stride = np.append(np.cumprod(geometry.shape[:0:-1])[::-1], 1)
-        masks = np.zeros((4, d, self.words), np.uint64)
+        masks = np.zeros((4, d, block.words), np.uint64)
         axes = np.zeros((d, 8), np.int64)
         self.magnitude, number = np.zeros(d, np.int64), np.zeros(d, np.int64)
         for a in range(d):
@@ -54,14 +106,14 @@ class LatticeTables:
                 bonds.other[around],
             )  # fmt: skip
             for k, sites in enumerate(sets):
-                masks[k, a] = packed(np.bincount(sites, minlength=n) > 0, self.words)
+                masks[k, a] = block.copies(np.bincount(sites, minlength=n) > 0)
             whole = (geometry.shape[a] - 1) * int(stride[a])
             offsets = {AHEAD: int(stride[a]), BACK: -whole, UP: -int(stride[a]), FAR: whole}
             for column, offset in offsets.items():
                 axes[a, column : column + 2] = offset >> 6, offset & 63
             self.magnitude[a] = np.abs(bonds.coupling[own]).max(initial=0)
             number[a] = own.sum()
-        valid = packed(np.ones(n, bool), self.words)
+        valid = block.copies(np.ones(n, bool))
         self.tables = masks, axes, self.magnitude, number, valid
 
     @staticmethod
@@ -76,79 +128,71 @@ class LatticeTables:
                 return False
         return True
 
-    def pack(self, spins: Array) -> Array:
-        """Spins (sites,) as a padded array of words."""
-        words = np.zeros(self.words + 2 * PAD, np.uint64)
-        words[PAD:-PAD] = packed(spins > 0, self.words)
-        return words
-
-    def unpack(self, words: Array) -> Array:
-        """The inverse of `pack`, int8."""
-        bits = np.unpackbits(words[PAD:-PAD].astype("<u8").view(np.uint8), bitorder="little")
-        return (2 * bits[: self.n].astype(np.int8) - 1).astype(np.int8)
-
     def limits(self, betas: Array) -> Array:
-        """(betas, axes, 64) planes of the thresholds."""
-        return threshold_planes(bond_thresholds(betas, self.magnitude, self.quantum))
+        """(betas, axes) thresholds."""
+        return bond_thresholds(betas, self.magnitude, self.quantum)
 
     def scratch(self) -> Any:
         """Working memory of one thread."""
-        d, size, padded = len(self.magnitude), self.words, self.words + 2 * PAD
-        bonds = np.zeros((d, padded), np.uint64), np.zeros((d, padded), np.uint64)
-        bits = np.zeros(16, np.uint64)
-        if self.code.wolff:
-            ring = 1 << size.bit_length()  # larger than any queue: the slot at its end is free
-            return (
-                *bonds, bits, np.zeros(size // 8, np.int64), np.zeros(size + 1, np.uint64),
-                np.zeros(size + 1, np.uint64), np.zeros(ring, np.int64),
-                np.zeros(size + 1, np.int64), np.zeros(1, np.int64),
-            )  # fmt: skip
-        labels = 64 * size
+        d, size = len(self.magnitude), self.block.words
+        padded = size + 2 * PAD
+        bonds = (
+            np.zeros((d, padded), np.uint64), np.zeros((d, padded), np.uint64),
+            np.zeros(16, np.uint64), np.zeros((d, size), np.uint64),
+        )  # fmt: skip
+        sums = np.zeros(size, np.int64)
+        if not self.code.wolff:
+            parent, heads, sizes = self.block.labels(self.improved)
+            starts, coins = np.zeros(padded, np.uint64), np.zeros(size, np.uint64)
+            return (*bonds, starts, coins, parent, heads, sizes, sums)
+        groups = size // LANES
         return (
-            *bonds, np.zeros(padded, np.uint64), np.zeros(size, np.uint64),
-            np.zeros(labels, np.uint32), np.zeros(labels if self.improved else 0, np.uint32), bits,
+            *bonds, np.zeros(groups, np.int64), np.zeros(padded, np.uint64),
+            np.zeros(-(-groups // 64), np.uint64), np.zeros(3, np.int64),
+            np.zeros(groups, np.int64), np.zeros(1, np.int64), np.zeros(LANES, np.uint64), sums,
         )  # fmt: skip
 
 
 class GraphTables:
-    """Any graph; spins (sites,) int8."""
+    """Any graph."""
 
     def __init__(self, request: Request, bonds: Bonds) -> None:
-        model, csr = request.model, request.model.csr
         self.improved = request.improved
-        self.n, self.quantum = model.n, model.quantized.quantum
-        self.code = BondCode(request.rounds, lattice=False, wolff=request.dynamics.clusters > 0)
+        self.quantum = request.model.quantized.quantum
+        self.block = block = Block(request.model.n, len(request.replicas))
         self.magnitude, kind = np.unique(np.abs(bonds.coupling), return_inverse=True)
-        wide = -(-max(model.n, 1) // 512)
-        number = bonds.slot * wide + bonds.owner // 512
+        mixed = len(self.magnitude) > MAGNITUDES
+        self.code = BondCode(
+            request.rounds, lattice=False, wolff=request.dynamics.clusters > 0, mixed=mixed
+        )
+        first = 64 * block.width * np.arange(block.count)[:, None]
+        owner, other = ((first + sites).ravel() for sites in (bonds.owner, bonds.other))
+        slot, kind, coupling = (
+            np.tile(x, block.count) for x in (bonds.slot, kind, bonds.coupling)
+        )
+        apart = 1 if mixed else max(len(self.magnitude), 1)
+        number = (owner // 512 * max(bonds.slots, 1) + slot) * apart + (0 if mixed else kind)
         exists, group = np.unique(number, return_inverse=True)
-        lane = bonds.owner % 512
-        groups = np.stack([exists // wide, exists % wide], axis=1)
-        kinds = np.full((len(exists), 512), len(self.magnitude), np.int32)
-        kinds[group, lane] = kind
-        present = packed((kinds < len(self.magnitude)).ravel(), 8 * len(exists)).reshape(-1, 8)
-        edges = np.zeros((csr.nnz, 2), np.int64)
-        edges[:, 0] = model.quantized.couplings
-        low, high = np.minimum(bonds.owner, bonds.other), np.maximum(bonds.owner, bonds.other)
-        row = np.repeat(np.arange(model.n), np.diff(csr.indptr))
-        column = csr.indices.astype(np.int64)
-        order = np.lexsort((high, low))
-        place = (512 * group + lane)[order]  # as the pairs low < high in row order
-        upper = row < column
-        edges[upper, 1] = place
-        edges[~upper, 1] = place[np.lexsort((row[upper], column[upper]))]
+        place, many = 512 * group + owner % 512, 512 * len(exists)
+        present, negative = np.zeros(many, bool), np.zeros(many, bool)
+        kinds = np.full(many if mixed else 0, len(self.magnitude), np.int32)
+        others = np.zeros(many, np.uint32)
+        present[place], negative[place], others[place] = True, coupling < 0, other
+        if mixed:
+            kinds[place] = kind
+        eighth, rest = np.divmod(exists // apart, max(bonds.slots, 1))
+        groups = np.stack([rest, eighth, exists % apart], axis=1)
+        ends = [owner, other, coupling, place], [other, owner, coupling, place]
+        edges = np.concatenate(ends, axis=1)
+        edges = edges[:, np.lexsort(edges[1::-1])]
         self.tables = (
-            csr.indptr.astype(np.int64), csr.indices.astype(np.int64), edges,
-            groups.astype(np.int64), kinds, present,
+            np.searchsorted(edges[0], np.arange(64 * block.words + 1)),
+            edges[1].astype(np.uint32), np.ascontiguousarray(edges[2:].T), groups,
+            kinds.reshape(-1, 512), packed(present).reshape(-1, 8),
+            others.reshape(-1, 512), packed(negative).reshape(-1, 8),
+            block.copies(np.ones(request.model.n, bool)),
+            np.stack([owner, other], axis=1).astype(np.uint32), coupling, bonds.owner.size,
         )  # fmt: skip
-
-    def pack(self, spins: Array) -> Array:
-        """A copy."""
-        return np.array(spins, np.int8)
-
-    def unpack(self, spins: Array) -> Array:
-        """A copy."""
-        return np.array(spins, np.int8)
 
     def limits(self, betas: Array) -> Array:
         """(betas, magnitudes + 1) thresholds, 0 the last."""
@@ -157,17 +201,18 @@ class GraphTables:
 
     def scratch(self) -> Any:
         """Working memory of one thread."""
-        groups = len(self.tables[3])
+        groups, size = len(self.tables[3]), self.block.words
         common = (
-            np.zeros(8 * groups, np.uint64), np.zeros((64, 8), np.uint64),
-            np.zeros(512, np.uint64), np.zeros(16, np.uint64),
+            np.zeros(8 * groups, np.uint64), np.zeros(16, np.uint64),
+            np.zeros((64 if self.code.mixed else groups, 8), np.uint64),
         )  # fmt: skip
-        if self.code.wolff:
-            return (
-                *common, np.zeros(groups, np.int64), np.zeros(self.n, np.int64),
-                np.zeros(self.n, np.int64), np.zeros(1, np.int64),
-            )  # fmt: skip
+        sums = np.zeros(0, np.int64)
+        if not self.code.wolff:
+            parent, heads, sizes = self.block.labels(self.improved)
+            pairs, coins = np.zeros((513, 2), np.uint32), np.zeros(size, np.uint64)
+            return (*common, pairs, coins, parent, heads, sizes, sums)
         return (
-            *common, np.zeros(-(-self.n // 512) * 8, np.uint64), np.zeros(self.n, np.uint32),
-            np.zeros(self.n if self.improved else 0, np.uint32),
+            *common, np.zeros(groups, np.int64), np.zeros(size, np.uint64),
+            np.zeros(64 * size + 1, np.int64), np.zeros(1, np.int64), np.zeros(LANES, np.uint64),
+            sums,
         )  # fmt: skip
