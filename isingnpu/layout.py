@@ -33,7 +33,7 @@ LATTICE_SITES = 4096
 LATTICE_READS = 16
 # Many reads of a sparse model with few thresholds: bits fill the words better than bytes do.
 # Each binary digit of the couplings and fields, at most PLANE_WEIGHT quanta, is counted apart.
-PLANE_READS = 512
+PLANE_READS = 256
 PLANE_BOUND = 127
 PLANE_WEIGHT = 4
 

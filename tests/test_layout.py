@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from engine import STAR, dense_graph, graph
@@ -18,6 +20,7 @@ from isingnpu.layout import (
     lattice_obstacle,
 )
 
+ROOT = Path(__file__).resolve().parents[1]
 SHAPES = [(2,), (6,), (256,), (258,), (4, 6), (2, 134), (4, 2, 6), (2, 2, 2, 4)]
 
 
@@ -74,6 +77,14 @@ def test_many_reads_of_few_thresholds_take_planes():
     assert choose_layout(beyond, PLANE_READS).version == "lane-1"
     assert choose_layout(dense_graph(64, most=1, most_field=1), PLANE_READS).version == "lane-1"
     assert choose_layout(lattice.square(64), PLANE_READS).version == "plane-1"
+
+
+def test_the_page_on_randomness_states_the_rule():
+    page = " ".join((ROOT / "docs" / "randomness.md").read_text().split())
+    assert f"at least {LATTICE_SITES} sites, and fewer than {LATTICE_READS} reads" in page
+    assert f"`plane` for at least {PLANE_READS} reads" in page
+    assert f"a bound of at most {PLANE_BOUND} quanta" in page
+    assert f"no coupling or field above {PLANE_WEIGHT} quanta" in page
 
 
 @pytest.mark.parametrize("weight", [PLANE_WEIGHT, PLANE_WEIGHT + 1])

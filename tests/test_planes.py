@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine import QuickReference, Trial, differing, graph, outcome, start
+from engine import QuickReference, Trial, differing, outcome, start
 from laws import alone_faults, cut_faults
 
 from isingnpu import IsingModel, lattice
@@ -21,6 +21,7 @@ get_backend("cpu")  # backends lie beside the package in a checkout: find them f
 
 from isingnpu.backends.cpu import planes, planes_limits, planes_sweep  # noqa: E402
 from isingnpu.backends.cpu.planes import PlanePlan  # noqa: E402
+from isingnpu.backends.cpu.planes_code import EARLY  # noqa: E402
 from isingnpu.backends.cpu.planes_graph import BATCH  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,36 +40,40 @@ def plane(model, betas, dynamics="metropolis", replicas=range(64), **options):
 CUBIC = IsingModel.from_edges(  # three neighbours each
     [(0, 1, 1), (0, 2, -1), (0, 3, 1), (1, 2, 1), (1, 3, -1), (2, 3, -1)], 4
 )
-MANY = graph(9, most=2, most_field=1, share=0.6)  # degrees and sums of both parities, two digits
-LONELY = IsingModel.from_edges([(0, 1, 2), (1, 2, -1)], 6, fields=[0, 0, 0, 3, 0, 1])
+# Degrees and sums of both parities, two digits, fields; the last two sites have no neighbours.
+MANY = IsingModel.from_edges(
+    [(0, 1, 2), (0, 2, -1), (0, 3, 2), (0, 4, -1), (1, 2, 1), (2, 3, -2), (3, 4, 1)],
+    7, fields=[1, 0, -2, 0, 1, 3, 0],
+)  # fmt: skip
 HUB = IsingModel.from_edges([(0, k, 1 - 2 * (k % 3 == 0)) for k in range(1, 69)], 69)
 # Everything from free to frozen spins: thresholds of all classes, then of ever fewer.
 ALL = np.concatenate([[0.0], np.geomspace(0.02, 4, 16), [1e300]])
+COLD = [1.0, 1.5, 1e300]  # narrow trees of thresholds
 OWN = columns(6, 70)
 WIDE = plane(lattice.square(4), np.linspace(0, 0.3, 25), replicas=range(3, 700), rounds=7)
 
 TRIALS = {
     "blocks of 8 and 4 words": WIDE,
     "8 words": replace(WIDE, replicas=range(3, 500)),
-    "even degree, heat bath": plane(lattice.square(4), [0.0, 0.4], "heat-bath", range(130, 190)),
-    "odd degree": plane(CUBIC, ALL, replicas=range(60, 75)),
+    "even degree, heat bath": plane(lattice.square(4), [0.3, 0.4], "heat-bath", range(130, 190)),
+    "odd degree": plane(CUBIC, [0.0, 0.1, 0.2], replicas=range(60, 75)),
     "odd degree, heat bath, 7 rounds": plane(
         CUBIC, [0.0, 0.3], "heat-bath", range(1000, 1003), rounds=7
     ),
     "many values": plane(MANY, ALL, replicas=range(60, 75)),
-    "many values, heat bath": plane(MANY, ALL, "heat-bath", range(9), seed=2**64 - 1),
+    "many values, heat bath": plane(MANY, COLD, "heat-bath", range(9), seed=2**64 - 1),
     "own betas": plane(MANY, OWN, replicas=range(70)),
     "own betas, heat bath": plane(MANY, OWN, "heat-bath", range(58, 128)),
-    "own betas, even degree": plane(lattice.chain(6), OWN[:, :5], replicas=range(66, 71)),
-    "zero degrees": plane(LONELY, [0.0, 0.3], replicas=range(9), every=3),
+    "blocks of own betas": plane(MANY, columns(3, 200), replicas=range(40, 240), threads=2),
+    "no samples": plane(MANY, OWN, replicas=range(70), every=0),
     "no coupling": plane(IsingModel.from_edges([], 3), ALL, replicas=range(9), every=1),
     "no site": plane(IsingModel.from_edges([], 0), ALL, replicas=range(9)),
     "hub, late sweeps": plane(HUB, [0.0, 0.02], first=2**31 - 4, every=0),
     "permuted order": plane(
-        MANY, ALL, replicas=range(60, 75), order=np.random.default_rng(2).permutation(9)
+        MANY, ALL, replicas=range(60, 75), order=np.random.default_rng(2).permutation(7)
     ),
 }  # fmt: skip
-TWO_THREADS = ("8 words", "own betas")  # blocks of other widths
+FAR = ("odd degree", "hub, late sweeps", "even degree, heat bath")  # as if spins lay far away
 ANSWERS: dict[str, object] = {}
 
 
@@ -79,16 +84,44 @@ def reference_answer(name):
 
 
 @pytest.mark.parametrize("name", TRIALS)
-def test_bits_are_those_of_the_reference(name):
+def test_bits_are_those_of_the_reference(name, monkeypatch):
+    monkeypatch.setattr(planes, "CACHE", 0 if name in FAR else planes.CACHE)
     assert differing(outcome(PlanePlan, TRIALS[name]), reference_answer(name)) == []
 
 
-@pytest.mark.parametrize("name", TWO_THREADS)
-def test_blocks_of_two_threads_give_the_same_bits(name):
-    trial = replace(TRIALS[name], threads=2)
-    widths = [len(PlanePlan(t.request).blocks.ranges[0]) for t in (TRIALS[name], trial)]
-    assert widths[0] == 2 * widths[1]
-    assert differing(outcome(PlanePlan, trial), reference_answer(name)) == []
+def test_blocks_of_two_threads_give_the_same_bits():
+    trial = replace(TRIALS["8 words"], threads=2)
+    assert [len(block) for block in PlanePlan(trial.request).blocks.ranges] == [256, 256]
+    assert differing(outcome(PlanePlan, trial), reference_answer("8 words")) == []
+
+
+@pytest.mark.parametrize(
+    ("replicas", "threads", "words"),
+    [
+        (range(1), 1, [2]),
+        (range(63, 193), 1, [4]),
+        (range(64, 193), 1, [4]),
+        (range(257), 1, [8]),
+        (range(513), 1, [8, 2]),
+        (range(256), 3, [2, 2]),
+        (range(700), 3, [4, 4, 4]),
+    ],
+)
+def test_blocks_are_two_four_or_eight_words_that_hold_the_reads(replicas, threads, words):
+    request = plane(CUBIC, [0.1], replicas=replicas, threads=threads).request
+    ranges = PlanePlan(request).blocks.ranges
+    assert [len(block) // 64 for block in ranges] == words
+    assert ranges[0].start == replicas.start // 64 * 64
+    assert [a.stop for a in ranges[:-1]] == [b.start for b in ranges[1:]]
+
+
+@pytest.mark.parametrize(("sites", "far"), [(8192, False), (8193, True)])
+def test_spins_of_512_reads_lie_far_beyond_half_a_megabyte(sites, far):
+    model = IsingModel.from_edges([(0, 1, 1)], sites)
+    plan = PlanePlan(plane(model, [0.1], replicas=range(512)).request)
+    visit, _ = plan._configurations(8, (1, 1, 1, 1), own=False)
+    assert visit.far is far
+    assert len(plan._entries(8)) == len(plan.graph.entries) + EARLY
 
 
 def forms(trial):
@@ -99,7 +132,7 @@ def forms(trial):
     limits = thresholds(trial.request.dynamics, distinct, trial.model.quantized)
     for block in plan.blocks.ranges:
         columns = plan.blocks.columns(rows, block)
-        for *_, sizes, _, _ in plan._segments(columns, limits):
+        for _, sizes, _, _ in plan._segments(columns, limits):
             own = columns.shape[1] > 1
             yield plan._configurations(len(block) // 64, sizes, own)[0]
 
@@ -113,11 +146,12 @@ def test_trials_have_every_form():
         assert {bool(form.fixed) for form in some} == {False, True}
         assert {form.own for form in some} == {False, True}
         assert {form.rounds for form in some} == {7, 10}
-    assert {form.words for form in seen} == {1, 2, 4, 8}
+    assert {form.words for form in seen} == {2, 4, 8}
     assert max(form.classes for form in seen) > 33
-    for name in ("odd degree", "many values", "many values, heat bath"):
-        steps = planes_limits.ladder(found[name][0].classes, planes.CALLS)
-        assert {form.sizes for form in found[name]} == set(steps)
+    steps = planes_limits.ladder(found["many values"][0].classes, planes.CALLS)
+    assert {form.sizes for form in found["many values"]} == set(steps)
+    cold = found["many values, heat bath"]
+    assert max(form.sizes[0] for form in cold) < cold[0].classes
 
 
 @pytest.mark.parametrize("name", ["many values", "own betas"])
@@ -240,9 +274,10 @@ import sys
 sys.path.insert(0, "tests")
 import test_planes
 from engine import QuickReference, differing, outcome
+from isingnpu import lattice
 from isingnpu.backends.cpu import lanes_limits
 assert not lanes_limits.has_feature("avx512f")
-trial = test_planes.TRIALS["own betas, even degree"]
+trial = test_planes.plane(lattice.chain(6), test_planes.OWN[:, :5], replicas=range(66, 71))
 assert differing(outcome(test_planes.PlanePlan, trial), outcome(QuickReference, trial)) == []
 """
 

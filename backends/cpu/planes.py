@@ -16,14 +16,16 @@ from isingnpu.rng import W0, W1
 
 from . import planes_limits, planes_sweep
 from .blocks import Blocks
-from .planes_code import QUEUE, VECTORS, Settle, Tally, Visit
+from .planes_code import EARLY, QUEUE, VECTORS, Settle, Tally, Visit
 from .planes_graph import BATCH, GROUP, plane_graph
 
 Array = NDArray[Any]
+Watch = tuple[int, int, Array, bool]  # sweeps before, every, weights, track
 
 WORDS = 8  # of 64 replicas in a block
 CALLS = 4  # of Philox in a visit, two planes each
 MAX_BOUND = PLANE_BOUND  # quanta; beyond, a threshold costs more to choose than byte lanes do
+CACHE = 1 << 19  # bytes of spins that stay close to the core
 SEGMENT = 128  # sweeps whose thresholds are prepared at once
 
 
@@ -39,6 +41,11 @@ class Block:
     best: Array
     energy: Array
     flips: Array
+
+    @property
+    def states(self) -> tuple[Array, Array, Array, Array]:
+        """All of it, as the jitted functions take it."""
+        return self.spins, self.best, self.energy, self.flips
 
 
 class PlanePlan:
@@ -60,6 +67,7 @@ class PlanePlan:
         ).ravel()
         self.cuts = np.cumsum([0, *(len(edges) for edges in self.graph.edges)])
         self.edges = np.concatenate(self.graph.edges)
+        self.terms = request.model.n, self.edges, self.cuts, self.graph.total
         starts = -np.arange(int(self.graph.visits[:, 1].max(initial=0)) + 1)
         bits = starts[:, None] >> np.arange(self.graph.bits) & 1
         self.starts = np.ascontiguousarray(-bits).astype(np.uint64)
@@ -133,72 +141,62 @@ class PlanePlan:
         weights = np.ascontiguousarray(np.asarray(weights, np.float64)[:, self.graph.site])
         samples = (first + len(rows)) // every - first // every if every else 0
 
-        def one(block: Block) -> tuple[list[Array], Array]:
+        def one(block: Block) -> tuple[list[Array], tuple[int, int]]:
             lanes = len(block.replicas)
             out: list[Array] = [np.zeros((samples, lanes), np.int64) for _ in range(3)]
             out.append(np.zeros((samples, len(weights), lanes)))
             out.append(np.zeros((len(rows) if track else 0, lanes), np.int64))
             before = block.flips.copy()
-            watch = every, weights, track
-            counts = self._sweep(block, rows, limits, first, watch, tuple(out))
+            watch = first, every, weights, track
+            calls = self._sweep(block, rows, limits, watch, tuple(out))
             flips = block.flips + out[2].sum(axis=0) - before
             begin, end = self.blocks.own_lanes(block.replicas)
-            return out, np.append(counts, flips[begin:end].sum())
+            return out, (calls, int(flips[begin:end].sum()))
 
         results = self.blocks.map(one, self.parts)
         energy, magnetization, flips, projections, path = (
             np.concatenate([np.moveaxis(part[k], -1, 0) for part, _ in results])[self.blocks.own]
             for k in range(5)
         )
-        counts = np.sum([counts for _, counts in results], axis=0)
+        calls, flipped = (sum(count[k] for _, count in results) for k in range(2))
         return Measured(
             energy=energy,
             magnetization=magnetization,
             flips=flips,
             projections=projections,
             path=path,
-            counts=self._counts(len(rows), counts),
+            counts=self._counts(len(rows), calls, flipped),
         )
 
-    def _sweep(
-        self, block: Block, rows: Array, limits: Thresholds, first: int, watch: Any, out: Any
-    ) -> Array:
-        """All sweeps of one block, into `out`; returns the counts of planes_sweep."""
-        every, weights, track = watch
+    def _sweep(self, block: Block, rows: Array, limits: Thresholds, watch: Watch, out: Any) -> int:
+        """All sweeps of one block, into `out`; returns the calls of Philox."""
         tally = Tally(len(block.replicas) // 64)
         graph = self._entries(tally.words), self.graph.visits, self.graph.batches, self.starts
-        terms = self.edges, self.cuts, self.graph.total
-        counts = np.zeros(1, np.int64)
         columns = self.blocks.columns(rows, block.replicas)
         first_word = block.replicas.start // 64
         work = _workspace(tally.words, self.graph.bits + 2)
-        sums = aligned((16, tally.words)), np.zeros(64 * tally.words, np.int64)
-        sample = 0
-        for begin, end, sizes, masks, patterns in self._segments(columns, limits):
+        calls = 0
+        for begin, sizes, masks, patterns in self._segments(columns, limits):
             visit, settle = self._configurations(tally.words, sizes, columns.shape[1] > 1)
-            for start, stop in _pieces(begin, end, first, 1 if track else every):
-                planes_sweep.sweep_planes(
-                    visit, settle, tally, graph, block.spins, block.flips,
-                    (masks, patterns[start - begin : stop - begin]),
-                    (self.keys, first_word, first + start), work, counts,
-                )  # fmt: skip
-                sampled = every > 0 and (first + stop) % every == 0
-                if track or sampled:
-                    planes_sweep.look(
-                        tally, block.spins, self.request.model.n, terms, stop - 1,
-                        sample if sampled else -1, block.best, block.energy, block.flips, weights,
-                        track, sums, out,
-                    )  # fmt: skip
-                    sample += sampled
-        return counts
+            calls += planes_sweep.sweep_planes(
+                visit, settle, tally, graph, block.states, (masks, patterns),
+                (self.keys, first_word, watch[0] + begin), work, self.terms, watch, out,
+            )  # fmt: skip
+        return calls
 
     def _entries(self, words: int) -> Array:
-        """The entries with the slot's first word in the place of the slot."""
+        """The entries with the slot's first word in the place of the slot, and some more that the
+        kernel looks ahead to."""
         if words not in self.entries:
-            entries = self.graph.entries.copy()
+            more = np.zeros((EARLY, 2), np.uint32)
+            entries = np.concatenate([self.graph.entries, more])
             entries[:, 0] *= np.uint32(words)
             self.entries[words] = entries
         return self.entries[words]
+
+    def _far(self, words: int) -> bool:
+        """Whether the spins of a block outgrow the cache close to a core."""
+        return 8 * words * self.request.model.n > CACHE
 
     def _configurations(
         self, words: int, sizes: tuple[int, ...], own: bool
@@ -221,15 +219,16 @@ class PlanePlan:
             start=start,
             block=graph.block,
             digits=graph.digits,
+            far=self._far(words),
             sizes=sizes,
         )
         return visit, Settle(**shared)
 
     def _segments(
         self, rows: Array, limits: Thresholds
-    ) -> Iterator[tuple[int, int, tuple[int, ...], Array, Array]]:
-        """Runs of sweeps of one variant: begin, end, classes per call, masks and the pattern of
-        each sweep."""
+    ) -> Iterator[tuple[int, tuple[int, ...], Array, Array]]:
+        """Runs of sweeps of one variant: begin, classes per call, masks and the pattern of each
+        sweep."""
         planes, classes = 2 * CALLS, self.graph.classes
         steps = planes_limits.ladder(classes, CALLS)
         need = planes_limits.needed(limits, classes, self.parities, planes)
@@ -242,30 +241,31 @@ class PlanePlan:
                 masks = planes_limits.masks(leaves[used[:, 0]])
             else:
                 masks = planes_limits.own_masks(leaves, used)
-            yield begin, end, steps[step[begin]], masks, patterns.ravel()
+            yield begin, steps[step[begin]], masks, patterns.ravel()
 
-    def _counts(self, sweeps: int, counts: Array) -> Counts:
+    def _counts(self, sweeps: int, calls: int, flips: int) -> Counts:
         words = sum(len(block.replicas) for block in self.parts) // 64
         n, entries = self.request.model.n, len(self.graph.entries)
         return Counts(
             attempted=sweeps * len(self.request.replicas) * n,
-            flips=int(counts[1]),
-            random_words=4 * int(counts[planes_sweep.CALLS]),
+            flips=flips,
+            random_words=4 * calls,
             couplings=64 * sweeps * words * entries,
             bytes=sweeps * (8 * words * (2 * n + entries) + 8 * entries * len(self.parts)),
         )
 
 
 def _ranges(request: Request) -> list[range]:
-    """Blocks of 1, 2, 4 or 8 whole words that hold the replicas, at least one per thread if
-    there are so many words."""
+    """Blocks of 2, 4 or 8 whole words that hold the replicas: at least one per thread if there
+    are so many words, and as many words more as make a power of two. A visit of 2, 4 and 8 words
+    takes about as long as 4 to 7; of a single one, longer than of two."""
     own = request.replicas
     word, stop = own.start // 64, -(-own.stop // 64)
     share = -(-(stop - word) // request.threads)
     ranges: list[range] = []
     while word < stop or not ranges:
         wanted = min(share, WORDS, stop - word)
-        words = 1 << max(0, wanted - 1).bit_length()
+        words = 1 << max(1, (wanted - 1).bit_length())
         ranges.append(range(64 * word, 64 * (word + words)))
         word += words
     return ranges
@@ -279,22 +279,21 @@ def _runs(step: Array) -> Iterator[tuple[int, int]]:
             yield begin, min(begin + SEGMENT, b)
 
 
-def _pieces(begin: int, end: int, first: int, every: int) -> Iterator[tuple[int, int]]:
-    """Cut sweeps begin .. end behind those whose 1-based number is a multiple of `every`."""
-    while begin < end:
-        stop = min(end, (first + begin) // every * every + every - first) if every else end
-        yield begin, stop
-        begin = stop
-
-
-def _workspace(words: int, columns: int) -> tuple[Array, Array, Array, Array]:
-    """What a sweep needs beside the spins: random state, queue, flips, counters."""
+def _workspace(words: int, columns: int) -> tuple[Any, ...]:
+    """What a sweep needs beside the spins: random state, queue, flips, their counters, and
+    `scratch`."""
     return (
         aligned((VECTORS // 8 + words * (1 + 3 * CALLS), 1)).ravel(),
         aligned((columns, QUEUE // 8)),
         aligned((planes_sweep.FLIP_ROWS, words)),
         aligned((16, words)),
+        scratch(words),
     )
+
+
+def scratch(words: int) -> tuple[Array, Array]:
+    """What a look needs: counters and the energies of all replicas."""
+    return aligned((16, words)), np.zeros(64 * words, np.int64)
 
 
 def aligned(shape: tuple[int, int]) -> Array:

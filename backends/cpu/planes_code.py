@@ -36,6 +36,7 @@ FORMULAS: dict[int, Callable[[Word, Word, Word], Word]] = {
 }
 # Layout of the random state, in bytes: the scalar of a sweep, the round keys, the vectors.
 KEYS, VECTORS = 8, 512
+EARLY = 48  # entries ahead, whose spins are asked for where they lie far away
 QUEUE = 8 * (8 * BATCH + 64)  # bytes of one column of the queue, with what a store spills
 
 
@@ -72,12 +73,13 @@ class Visit(Settle):
     """One form of the visit, of which `sizes` has the classes that each call looks at.
 
     fixed: entries of each digit of the weights, the same at every site, with `start`, where its
-    counter starts below zero; () where lists come in blocks."""
+    counter starts below zero; () where lists come in blocks; far: see `neighbour`."""
 
     fixed: tuple[int, ...]
     start: int
     block: int
     digits: int
+    far: bool
     sizes: tuple[int, ...]
 
 
@@ -128,21 +130,28 @@ def count(code: Code, columns: list[list[Bit]]) -> list[Bit]:
     return total
 
 
+def neighbour(code: Code, words: int, far: bool, spins: Word, entries: Word, k: int) -> Word:
+    """x of the k-th entry, a vector of its words; far: the spins of the entry EARLY behind it are
+    fetched meanwhile, where not all of them lie in a cache close by."""
+    kind = vector(I64, words)
+    word, mask = (code.load(entries, I32, 8 * k + offset) for offset in (0, 4))
+    if far:
+        code.prefetch(spins + code.load(entries, I32, 8 * (k + EARLY)).extend(I64) * 8)
+    x = code.load(spins + word.extend(I64) * 8, kind)
+    return x ^ code.splat(mask, 2 * words).bitcast(kind)
+
+
 def _counter(code: Code, config: Visit, spins: Word, own: Word, entries: Word, record: Word,
              starts: Word) -> tuple[list[Word], Word]:  # fmt: skip
     """Bits of X - start, least first, and the address behind the site's entries."""
     kind = vector(I64, config.words)
-
-    def entry(k: int, at: Word) -> Word:
-        word = code.load(at, I32, 8 * k).extend(I64)
-        mask = code.splat(code.load(at, I32, 8 * k + 4), 2 * config.words)
-        return code.load(spins + word * 8, kind) ^ mask.bitcast(kind)
+    entry = partial(neighbour, code, config.words, config.far, spins)
 
     if config.fixed:
         columns: list[list[Bit]] = [[-config.start >> d & 1] for d in range(config.bits)]
         k = 0
         for d, number in enumerate(config.fixed):
-            taken = [entry(j, entries) for j in range(k, k + number)]
+            taken = [entry(entries, j) for j in range(k, k + number)]
             k += number
             if d < config.bits:
                 columns[d] = [*taken, *columns[d]]
@@ -156,7 +165,7 @@ def _counter(code: Code, config: Visit, spins: Word, own: Word, entries: Word, r
     at = code.variable(entries)
     for d in range(config.digits):
         with code.loop(code.load(record, I32, 12 + 4 * d).extend(I64)):
-            taken = [entry(k, at.get()) for k in range(config.block)]
+            taken = [entry(at.get(), k) for k in range(config.block)]
             columns = [[] for _ in range(d)] + [[total[e].get()] for e in range(d, config.bits)]
             if d < config.bits:
                 columns[d].extend(taken)
@@ -282,10 +291,9 @@ def keep_open(code: Code, open_bits: Word, columns: Sequence[Word], queue: Word)
     words = open_bits.lanes
     chosen = open_bits.compare("!=", 0)
     for k, column in enumerate(columns):
-        if words > 1:
-            name = f"llvm.experimental.vector.compress.v{words}i64"
-            column = code.call(name, column.type, column, chosen, column)
-        code.store(column, queue, QUEUE * k)
+        name = f"llvm.experimental.vector.compress.v{words}i64"
+        packed = code.call(name, column.type, column, chosen, column)
+        code.store(packed, queue, QUEUE * k)
     mask = chosen.bitcast(ir.IntType(words)).extend(I32)
     return code.call("llvm.ctpop.i32", I32, mask).extend(I64)
 

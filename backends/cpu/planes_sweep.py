@@ -17,8 +17,6 @@ LOW = 0xFFFFFFFF
 FLIP_ROWS = 3 * BATCH  # flips kept before they are counted, in words of all sites
 COUNTED = 65535  # bits per replica that 16 planes count
 
-CALLS = 0  # position in the counts that a call adds to
-
 
 @njit(inline="always")
 def _round(x0, x1, x2, x3, k0, k1):
@@ -138,18 +136,46 @@ def count_flips(tally, flipped, used, counters):
     return 16 * groups
 
 
+@njit(cache=True)
+def look(tally, states, terms, watch, done, scratch, out):
+    """What is wanted after sweep number `done`, counted from 1: energies, best states, samples.
+
+    states = (spins, best, energy of best, flips); terms = (sites, edges, cuts, total); watch =
+    (sweeps before this call, every, weights, track); out: energies, magnetizations, flips and
+    projections of the samples, and the energy after every sweep."""
+    spins, best, best_energy, flips = states
+    n, edges, cuts, total = terms
+    first, every, weights, track = watch
+    counters, energy = scratch
+    energies(tally, spins, edges, cuts, total, counters, energy)
+    if track:
+        for lane in range(energy.size):
+            out[4][done - first - 1, lane] = energy[lane]
+        keep_best(tally, spins, n, energy, best, best_energy)
+    if every > 0 and done % every == 0:
+        sample = done // every - first // every - 1
+        magnetizations(tally, spins, n, counters, out[1][sample])
+        for lane in range(energy.size):
+            out[0][sample, lane] = energy[lane]
+            out[2][sample, lane] = flips[lane]
+            flips[lane] = 0
+        project(tally, spins, weights, out[3][sample])
+
+
 @njit(cache=True, nogil=True)
-def sweep_planes(config, shared, tally, graph, spins, flips, limits, draw, work, counts):
+def sweep_planes(config, shared, tally, graph, states, limits, draw, work, terms, watch, out):
     """Sweeps at the betas of one variant: batch by batch of sites that do not see each other, then
-    the replicas that the visits left undecided.
+    the replicas that the visits left undecided. Returns the calls of Philox.
 
     graph = (entries, visits, batches, starts); limits = (masks, pattern of each sweep); draw =
-    (round keys, first word, first sweep); work: see `workspace`."""
+    (round keys, first word, first sweep); work: see `planes`; the others: see `look`."""
     entries, visits, batches, starts = graph
     masks, patterns = limits
     keys, first_word, first_sweep = draw
     words = config.words
-    draws, queue, flipped, counters = work
+    draws, queue, flipped, counters, scratch = work
+    spins, flips, calls = states[0], states[3], np.int64(0)
+    every, track = watch[1], watch[3]
     for k in range(keys.size):
         draws[1 + k] = keys[k]
     first_spin, first_flip = uint64(spins.ctypes.data), uint64(flipped.ctypes.data)
@@ -162,6 +188,8 @@ def sweep_planes(config, shared, tally, graph, spins, flips, limits, draw, work,
         tables = uint64(masks.ctypes.data) + uint64(masks.strides[0] * patterns[t])
         at = uint64(entries.ctypes.data)
         used = np.int64(0)
+        sampled = every > 0 and (sweep + 1) % every == 0
+        wanted = sampled or t == patterns.size - 1  # the flips of all sites so far
         for batch in range(len(batches)):
             first, end = batches[batch, 0], batches[batch, 1]
             number = np.int64(0)
@@ -188,37 +216,20 @@ def sweep_planes(config, shared, tally, graph, spins, flips, limits, draw, work,
                             uint64(sweep),
                         )
                     )  # fmt: skip
-                counts[CALLS] += LANES * 2 * ((number + LANES - 1) // LANES)
+                calls += LANES * 2 * ((number + LANES - 1) // LANES)
                 number = kept
                 call += 2
             used += end - first
-            if used + BATCH + 16 > FLIP_ROWS or batch == len(batches) - 1:
+            last = batch == len(batches) - 1
+            if used + BATCH + 16 > FLIP_ROWS or last:
                 held += count_flips(tally, flipped, used, counters)
                 used = np.int64(0)
-                if held + FLIP_ROWS > COUNTED:
-                    empty(tally, counters, flips, np.int64(1))
-                    held = np.int64(0)
-    empty(tally, counters, flips, np.int64(1))
-    counts[CALLS] += patterns.size * len(visits) * words * config.calls
-
-
-@njit(cache=True, nogil=True)
-def look(tally, spins, n, terms, t, sample, best, best_energy, flips, weights, track, work, out):
-    """Energies and what else is wanted of them after sweep t; sample: its number, or -1."""
-    edges, cuts, total = terms
-    scratch, energy = work
-    energies(tally, spins, edges, cuts, total, scratch, energy)
-    if track:
-        for lane in range(energy.size):
-            out[4][t, lane] = energy[lane]
-        keep_best(tally, spins, n, energy, best, best_energy)
-    if sample >= 0:
-        magnetizations(tally, spins, n, scratch, out[1][sample])
-        for lane in range(energy.size):
-            out[0][sample, lane] = energy[lane]
-            out[2][sample, lane] = flips[lane]
-            flips[lane] = 0
-        project(tally, spins, weights, out[3][sample])
+            if held + FLIP_ROWS > COUNTED or (last and wanted):
+                empty(tally, counters, flips, np.int64(1))
+                held = np.int64(0)
+        if track or sampled:
+            look(tally, states, terms, watch, sweep + 1, scratch, out)
+    return calls + patterns.size * len(visits) * words * config.calls
 
 
 @njit(cache=True)

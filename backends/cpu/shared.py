@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from isingnpu.backend import Request
 from isingnpu.dynamics import HEAT_BATH, Thresholds
 
-from . import planes_sweep, shared_sweep
-from .planes import Block, PlanePlan, _pieces
+from . import shared_sweep
+from .planes import Block, PlanePlan, Watch, scratch
 from .planes_code import Tally
 from .shared_code import LANES, Shared
 
@@ -41,35 +41,17 @@ class SharedPlan(PlanePlan):
             return f"it has no layout {request.layout.name!r}"
         return None
 
-    def _sweep(
-        self, block: Block, rows: Array, limits: Thresholds, first: int, watch: Any, out: Any
-    ) -> Array:
-        """All sweeps of one block, into `out`; returns the counts of shared_sweep."""
-        every, weights, track = watch
+    def _sweep(self, block: Block, rows: Array, limits: Thresholds, watch: Watch, out: Any) -> int:
+        """All sweeps of one block, into `out`; returns the calls of Philox."""
         words = len(block.replicas) // 64
-        tally, config = Tally(words), self._configuration(words)
         graph = self._entries(words), self.graph.visits, self.sites, self.sums
-        terms = self.edges, self.cuts, self.graph.total
-        counts = np.zeros(1, np.int64)
         patterns, *groups = _groups(self.blocks.columns(rows, block.replicas), words)
-        falling = falling_thresholds(limits)
-        work = np.zeros((16, words), np.uint64), np.zeros(64 * words, np.int64)
-        sample = 0
-        for start, stop in _pieces(0, len(rows), first, 1 if track else every):
-            shared_sweep.sweep_shared(
-                config, tally, graph, block.spins, block.flips,
-                (falling, limits.bound, patterns[start:stop], *groups),
-                (self.keys, first + start), counts,
-            )  # fmt: skip
-            sampled = every > 0 and (first + stop) % every == 0
-            if track or sampled:
-                planes_sweep.look(
-                    tally, block.spins, self.request.model.n, terms, stop - 1,
-                    sample if sampled else -1, block.best, block.energy, block.flips, weights,
-                    track, work, out,
-                )  # fmt: skip
-                sample += sampled
-        return counts
+        calls: int = shared_sweep.sweep_shared(
+            self._configuration(words), Tally(words), graph, block.states,
+            (falling_thresholds(limits), limits.bound, patterns, *groups),
+            (self.keys, watch[0]), scratch(words), self.terms, watch, out,
+        )  # fmt: skip
+        return calls
 
     def _configuration(self, words: int) -> Shared:
         graph, request = self.graph, self.request
@@ -80,13 +62,25 @@ class SharedPlan(PlanePlan):
             fixed=graph.fixed,
             block=graph.block,
             digits=graph.digits,
+            far=self._far(words),
             rounds=request.rounds,
         )
 
 
 def falling_thresholds(limits: Thresholds) -> Array:
-    """(betas, 2^k - 1): T(v) of v = 1, 2, ..., or T(h) from the highest h down; then zeros."""
+    """(betas, 2^k - 1): T(v) of v = 1, 2, ..., or T(h) from the highest h down; then zeros.
+
+    The kernel finds the number of them above r by bisection: ValueError unless they fall."""
     table = limits.table[:, ::-1] if limits.heat_bath else limits.table[:, 1:]
+    rising = np.argwhere(table[:, :-1] < table[:, 1:])
+    if len(rising):
+        row, place = (int(k) for k in rising[0])
+        raise ValueError(
+            f"thresholds of layout 'shared' must not rise with the cost of a flip: of beta "
+            f"number {row + 1} in ascending order {table[row, place]} is followed by "
+            f"{table[row, place + 1]}, which rounding does to betas close to 0; take beta = 0 "
+            "or backend='reference'"
+        )
     places = (1 << table.shape[1].bit_length()) - 1
     falling = np.zeros((len(table), places), np.uint64)
     falling[:, : table.shape[1]] = table

@@ -9,11 +9,12 @@ from the least digit up, `X >= limit` keeps the majority of (digit, not digit of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from isingnpu.rng import Stream
 
 from .ir import I32, I64, Code, Static, Word, emits, pair, philox, vector
-from .planes_code import MAJORITY, Bit, count, ternary
+from .planes_code import MAJORITY, Bit, count, neighbour, ternary
 
 LANES = 8  # sites whose integers are drawn side by side
 
@@ -21,7 +22,7 @@ LANES = 8  # sites whose integers are drawn side by side
 @dataclass(frozen=True)
 class Shared(Static):
     """words: of a site; bits: of X; fixed: entries of each digit of the weights if the same at
-    every site, else (), and lists come in blocks."""
+    every site, else (), and lists come in blocks; far: see `planes_code.neighbour`."""
 
     words: int
     bits: int
@@ -29,6 +30,7 @@ class Shared(Static):
     fixed: tuple[int, ...]
     block: int
     digits: int
+    far: bool
     rounds: int
 
 
@@ -83,11 +85,7 @@ def _total(
 ) -> tuple[list[Word], Word]:
     """Digits of X, least first, and the address behind the site's entries."""
     kind = vector(I64, config.words)
-
-    def entry(k: int, at: Word) -> Word:
-        word = code.load(at, I32, 8 * k).extend(I64)
-        mask = code.splat(code.load(at, I32, 8 * k + 4), 2 * config.words)
-        return code.load(spins + word * 8, kind) ^ mask.bitcast(kind)
+    entry = partial(neighbour, code, config.words, config.far, spins)
 
     def whole(bit: Bit) -> Word:
         return bit if isinstance(bit, Word) else code.word(kind, -bit)
@@ -96,7 +94,7 @@ def _total(
         columns: list[list[Bit]] = [[] for _ in range(config.bits)]
         k = 0
         for d, number in enumerate(config.fixed):
-            columns[d] = [entry(k + j, entries) for j in range(number)]
+            columns[d] = [entry(entries, k + j) for j in range(number)]
             k += number
         return [whole(bit) for bit in count(code, columns)], entries + 8 * k
     total = [code.variable(code.word(kind, 0)) for _ in range(config.bits)]
@@ -104,7 +102,7 @@ def _total(
     for d in range(config.digits):
         with code.loop(code.load(record, I32, 12 + 4 * d).extend(I64)):
             columns = [[] for _ in range(d)] + [[digit.get()] for digit in total[d:]]
-            columns[d].extend(entry(k, at.get()) for k in range(config.block))
+            columns[d].extend(entry(at.get(), k) for k in range(config.block))
             for digit, bit in zip(total[d:], count(code, columns)[d:], strict=True):
                 digit.set(whole(bit))
             at.set(at.get() + 8 * config.block)

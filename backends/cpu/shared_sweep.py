@@ -4,7 +4,7 @@
 import numpy as np
 from numba import njit, uint64
 
-from .planes_sweep import CALLS, COUNTED, FLIP_ROWS, count_flips, empty
+from .planes_sweep import COUNTED, FLIP_ROWS, count_flips, empty, look
 from .shared_code import LANES, draw_sites, visit_shared
 
 TILE = 64  # sites whose limits are made before they are visited
@@ -34,16 +34,19 @@ def limit_tile(config, limits, drawn, sums, falling, rows, bound):
 
 
 @njit(cache=True, nogil=True)
-def sweep_shared(config, tally, graph, spins, flips, limits, draw, counts):
-    """Sweeps of one block.
+def sweep_shared(config, tally, graph, states, limits, draw, scratch, terms, watch, out):
+    """Sweeps of one block; returns the calls of Philox.
 
     graph = (entries, visits, sites, sums); limits = (falling, bound, pattern of each sweep,
     cuts, rows, masks): pattern p has the groups cuts[p] .. cuts[p + 1], of one beta each, with
-    rows (groups,) and masks (groups, words); draw = (round keys, first sweep)."""
+    rows (groups,) and masks (groups, words); draw = (round keys, first sweep);
+    scratch: see `planes`; the others: see `planes_sweep.look`."""
     entries, visits, sites, sums = graph
     falling, bound, patterns, cuts, rows, masks = limits
     keys, first_sweep = draw
     n, words = sums.size, config.words
+    spins, flips, calls = states[0], states[3], np.int64(0)
+    every, track = watch[1], watch[3]
     flipped = np.zeros((FLIP_ROWS, words), np.uint64)
     counters = np.zeros((16, words), np.uint64)
     drawn = np.zeros(TILE, np.uint64)
@@ -58,6 +61,9 @@ def sweep_shared(config, tally, graph, spins, flips, limits, draw, counts):
         begin, end = cuts[patterns[t]], cuts[patterns[t] + 1]
         mask = uint64(masks.ctypes.data) + row * uint64(begin)
         at = uint64(entries.ctypes.data)
+        done = first_sweep + t + 1
+        sampled = every > 0 and done % every == 0
+        wanted = sampled or t == patterns.size - 1  # the flips of all sites so far
         for tile in range(0, n, TILE):
             stop = min(tile + TILE, n)
             for slot in range(tile, stop, LANES):
@@ -66,7 +72,7 @@ def sweep_shared(config, tally, graph, spins, flips, limits, draw, counts):
                     uint64(sites.ctypes.data) + uint64(8 * slot), uint64(first_sweep + t),
                     uint64(keys.ctypes.data),
                 )  # fmt: skip
-                counts[CALLS] += LANES
+                calls += LANES
             limit_tile(config, bounds, drawn, sums[tile:stop], falling, rows[begin:end], bound)
             for slot in range(tile, stop):
                 k = uint64(slot - tile)
@@ -76,7 +82,9 @@ def sweep_shared(config, tally, graph, spins, flips, limits, draw, counts):
                     mask, uint64(flipped.ctypes.data) + row * k,
                 )  # fmt: skip
             held += count_flips(tally, flipped, stop - tile, counters)
-            if held + FLIP_ROWS > COUNTED:
+            if held + FLIP_ROWS > COUNTED or (stop == n and wanted):
                 empty(tally, counters, flips, np.int64(1))
                 held = np.int64(0)
-    empty(tally, counters, flips, np.int64(1))
+        if track or sampled:
+            look(tally, states, terms, watch, done, scratch, out)
+    return calls
