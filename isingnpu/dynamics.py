@@ -38,6 +38,7 @@ from isingnpu.model import Quantized
 
 Array = NDArray[np.float64]
 _EXACT = Context(prec=60)
+_PRECISION = 256  # bits of log2(e) behind the point
 _BINS = 1024
 # Relative slack of the early decisions; thresholds are exact to 2^-48.
 _SLACK = 2.0**-40
@@ -212,11 +213,19 @@ def _fixed_thresholds(dynamics: Dynamics, beta: Array, model: Quantized) -> Thre
 
 
 def fixed_point_constant(beta: float, quantum: float) -> int:
-    """C = round(2 beta quantum log2(e) 2^80) in 60-digit decimal arithmetic, capped at 2^95:
-    from there on every v > 0 has e(v) = 0."""
-    product = _EXACT.multiply(Decimal(2 * beta), Decimal(quantum))
-    scaled = _EXACT.multiply(_EXACT.divide(product, _EXACT.ln(Decimal(2))), Decimal(2**80))
-    return min(int(scaled.to_integral_value()), 1 << 95)
+    """C = round(2 beta quantum log2(e) 2^80) from log2(e) to 256 bits, capped at 2^95: from there
+    on every v > 0 has e(v) = 0. A quotient of whole numbers, which floats are exactly."""
+    a, b = beta.as_integer_ratio()
+    c, d = quantum.as_integer_ratio()
+    above, below = 2 * a * c * _log2_e(), (b * d) << (_PRECISION - 80)
+    return min((2 * above + below) // (2 * below), 1 << 95)
+
+
+@lru_cache(maxsize=1)
+def _log2_e() -> int:
+    """round(log2(e) 2^256)."""
+    context = Context(prec=120)
+    return round(context.divide(Decimal(1 << _PRECISION), context.ln(Decimal(2))))
 
 
 def _cutoff(constant: int) -> int:

@@ -117,7 +117,7 @@ def test_one_read_replays_alone():
 
 def test_a_forced_kernel_is_recorded_and_changes_no_bit():
     chosen, forced = (
-        anneal(MODEL, sweeps=10, replicas=3, seed=7, backend="cpu", kernel=kernel)
+        anneal(MODEL, sweeps=10, replicas=5, seed=7, backend="cpu", kernel=kernel)
         for kernel in (None, "scalar")
     )
     assert chosen.provenance["kernel"] == "lanes"

@@ -10,17 +10,30 @@ from functools import partial
 
 import numpy as np
 import pytest
+from engine import FROZEN, Trial, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import tie_faults
+from laws import exact_threshold, tie_faults
 
-from isingnpu import rng
+from isingnpu import IsingModel, disorder, rng
 from isingnpu.backend import get_backend
-from isingnpu.dynamics import exponential_tables, fixed_point_exponential
+from isingnpu.dynamics import (
+    exponential_tables,
+    fixed_point_exponential,
+    get_dynamics,
+    thresholds,
+)
 
 get_backend("cpu")  # backends lie beside the package in a checkout: find them first
 
-from isingnpu.backends.cpu import KERNELS, choose_kernel, kernels, warm  # noqa: E402
+from isingnpu.backends.cpu import (  # noqa: E402
+    KERNELS,
+    choose_kernel,
+    kernels,
+    sites_sweep,
+    warm,
+)
+from isingnpu.backends.cpu.sites import SitePlan  # noqa: E402
 
 FULL = 2**64 - 1
 LAYOUTS = {"lane": kernels.LANE, "plane": kernels.PLANE, "lattice": kernels.LATTICE}
@@ -71,7 +84,7 @@ class Decision:
         self.seed, self.sweep, self.site = seed, 3 * number + 1, 7 * number
         replica, share = 29 * number, 16 if layout == "lane" else 64
         key = np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
-        self.draw = (*key, rounds, LAYOUTS[layout], 0)
+        self.draw = (*key, rounds, LAYOUTS[layout])
         if layout == "lattice":
             column = np.array([5 * number])
             word, position = column[0] % 3, column[0] // 3
@@ -82,33 +95,28 @@ class Decision:
             r = integers([replica], [self.site], self.sweep, seed, rounds)[0, 0]
             c0, c3, position = replica // share, 0, replica % share
         self.r = int(r)
-        counter = (np.uint32(x) for x in (c0, self.site, self.sweep, c3))
-        self.place = (*counter, int(position))
+        counter = tuple(np.uint32(x) for x in (c0, self.site, self.sweep, c3))
+        self.place = counter, int(position)
 
     def by_table(self, threshold, *, heat_bath):
-        """Whether the jitted comparison accepts at x = 1 with this threshold.
-
-        It goes on behind the first byte, whose bounds settle all that differ there."""
-        if threshold >> 56 != self.r >> 56:
-            return self.r < threshold
+        """Whether the jitted comparison accepts at x = 1 with this threshold."""
         table = np.zeros((2, 4), np.uint64)
         table[1, 3 if heat_bath else 1] = threshold
-        return self._exact(1, table, TABLES, heat_bath)
+        return self._decide(1, table, TABLES, heat_bath)
 
     def by_exponential(self, e, x, *, heat_bath):
         """The same by the fixed-point formula, with tables for which e(x) = e."""
         tables = np.full((6, 256), FULL, np.uint64)
         tables[0, 0] = e + 5  # each mulhi by 2^64 - 1 takes one off
-        return self._exact(x, np.zeros((2, 0), np.uint64), tables, heat_bath)
+        return self._decide(x, np.zeros((2, 0), np.uint64), tables, heat_bath)
 
-    def _exact(self, x, table, tables, heat_bath):
-        limits = (
-            np.zeros((2, 1), np.int32), table, np.zeros((2, 2), np.uint64),
-            np.full(2, 1 << 62), np.zeros(2, np.int64), tables,
-        )  # fmt: skip
-        rule = heat_bath, 2, 0
+    def _decide(self, x, table, tables, heat_bath):
+        limits = table, np.zeros((2, 2), np.uint64), np.full(2, 1 << 62), tables
+        first = np.uint8(self.r >> 56)
         return bool(
-            kernels.exact(np.int64(x), 1, *self.place, limits, rule, self.draw, self.counts)
+            kernels.decide(
+                first, 8, np.int64(x), 1, limits, heat_bath, 2, *self.place, self.draw, self.counts
+            )
         )
 
 
@@ -150,6 +158,48 @@ def _turn(holds):
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) == holds(1) else (low, middle)
     return high
+
+
+MANY = IsingModel.from_edges([(0, 1, 90), (1, 2, -80), (0, 2, 70)], 3, fields=[1, 0, -1])
+
+
+@pytest.mark.parametrize("rule", ["metropolis", "heat-bath"])
+@pytest.mark.parametrize("model", [MANY, FROZEN], ids=["table", "fixed point"])
+@pytest.mark.parametrize("beta", [0.0, 1e-30, 1e-4, 0.003, 0.3, 7.0, 1e6, 1e300])
+def test_bounds_of_the_first_byte_never_contradict_the_threshold(rule, model, beta):
+    plan = SitePlan(Trial(model, np.zeros(1), dynamics=rule).request)
+    limits = thresholds(get_dynamics(rule), [beta], model.quantized)
+    _, slopes = plan._limits(np.array([beta]), shared=True)
+    bound, pairs = limits.bound, np.empty((512, 2), np.int32)
+    sites_sweep.barriers(limits.heat_bath, slopes[0], bound, plan.edges, pairs)
+    for byte in range(256):
+        for down in (0, -1):
+            may, sure = (int(x) for x in pairs[byte + 256 * (down < 0)])
+            assert sure <= may
+            for turned in {sure, sure + 1, may, may + 1, -1, 0}:
+                h = turned ^ down
+                if abs(h) <= bound:
+                    flips = turns(limits, h, down, byte)
+                    assert flips == {True} or turned > sure
+                    assert flips == {False} or turned <= may
+
+
+def turns(limits, h, down, byte):
+    """Whether a spin flips for some, and for all, integers of this first byte."""
+    x = h if limits.heat_bath else (h ^ down) - down
+    limit = exact_threshold(limits, 0, x)
+    accepted = {limit > byte << 56, limit >= (byte + 1) << 56}
+    return {yes != (down == 0) for yes in accepted} if limits.heat_bath else accepted
+
+
+def test_bounds_leave_few_decisions_open():
+    model = disorder.edwards_anderson((6, 6, 6), seed=1)
+    plan = SitePlan(Trial(model, np.zeros(1), replicas=range(1)).request)
+    plan.load(start(Trial(model, np.zeros(1), replicas=range(1))))
+    words = plan.sweep(np.linspace(0.1, 1, 200), first=0).counts.random_words
+    visits = 200 * model.n
+    # 1 of 256 bytes leaves a threshold open, and then one more byte 1 of 256 times
+    assert 4 * visits < words < 4 * visits * (1 + 2 / 256)
 
 
 def test_warming_covers_every_kernel():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from decimal import Context, Decimal
 from pathlib import Path
 
 import numpy as np
@@ -125,9 +126,11 @@ def test_polynomial_is_as_close_as_the_margin_allows():
 
 @settings(max_examples=300)
 @given(beta=st.just(0.0) | st.floats(1e-30, 1e300), quantum=st.floats(2.0**-60, 2.0**60))
-def test_constants_and_cutoffs_are_those_of_the_dynamics(beta, quantum):
-    constant = lanes_limits.fixed_point_constant(beta, quantum)
-    assert constant == fixed_point_constant(beta, quantum)
+def test_constants_are_those_of_decimal_arithmetic(beta, quantum):
+    exact = Context(prec=700)
+    whole = exact.divide(exact.multiply(Decimal(2 * beta), Decimal(quantum)), exact.ln(Decimal(2)))
+    rounded = exact.multiply(whole, Decimal(2**80)).to_integral_value(context=exact)
+    assert fixed_point_constant(beta, quantum) == min(int(rounded), 1 << 95)
 
 
 def test_exact_limits_are_those_of_the_dynamics():

@@ -18,8 +18,8 @@ from .popcount import PopcountPlan
 from .shared import SharedPlan
 from .sites import DensePlan, SitePlan
 
-MIN_LANES = 2  # replicas; a single one is quicker alone
-MIN_PLANES = 128  # replicas; below, few bits of the planes' words are used
+MIN_LANES = 4  # replicas; fewer are quicker one by one
+MIN_PLANES = 256  # replicas; below, few bits of the planes' words are used
 
 KERNELS = {
     plan.kernel: plan

@@ -5,34 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu import rng
-from isingnpu.backend import Request, State
+from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
 
 Array = NDArray[Any]
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(eq=False)
-class Block:
-    """Replicas that one thread sweeps: lanes side by side, or a single one.
-
-    replicas: global indices of the lanes, some of which may be padding. spins, field and best:
-    (sites, lanes), or (sites,) for a single replica; energy: of best, flips: since the last
-    sample, both (lanes,).
-    """
-
-    replicas: range
-    spins: Array
-    field: Array
-    best: Array
-    energy: Array
-    flips: Array
 
 
 class Blocks:
@@ -94,43 +77,129 @@ class Blocks:
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(function, items))
 
-    # Blocks of spins, fields and best states as arrays of one dtype.
 
-    def split(self, state: State, dtype: np.dtype[Any], *, single: bool) -> list[Block]:
-        """The state in blocks; single: without the axis of lanes."""
-        spins, best = self.padded(state.spins), self.padded(state.best)  # (sites, lanes)
-        local = fields(self.request, spins).astype(dtype)
-        energy = energies(self.request, best, fields(self.request, best))
+class Series(NamedTuple):
+    """What the lanes of a block saw; lanes are the last axis, which a single replica may drop.
+
+    energy, magnetization, flips (samples, lanes) int64; projections (samples, k, lanes) float64;
+    path (sweeps or 0, lanes) int64; see isingnpu.backend.Measured."""
+
+    energy: Array
+    magnetization: Array
+    flips: Array
+    projections: Array
+    path: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a call of `sweep` asks of every block.
+
+    rows (sweeps, 1 or replicas): row of `limits` for each sweep; weights (k, sites) in the order
+    of visits; first, every, track: as in isingnpu.backend.Plan."""
+
+    limits: Any
+    rows: Array
+    first: int
+    every: int
+    weights: Array
+    track: bool
+
+
+class BlockPlan:
+    """A plan whose blocks of replicas are swept one by one, on threads.
+
+    A kernel adds: `order`, in which weights are wanted; `_block`, which makes a block of states;
+    `_state`, which reads it; `_limits` of distinct betas; `_sweep`, which sweeps a block and
+    writes its series; `_counts`, which reads what the latter counted."""
+
+    kernel: str
+
+    def __init__(self, request: Request, blocks: Blocks) -> None:
+        self.request, self.blocks = request, blocks
+        self.order = request.layout.order
+        self.parts: list[Any] = []
+
+    def _block(self, replicas: range, spins: Array, best: Array, flips: Array) -> Any:
+        """The block of these lanes: states (sites, lanes) int8, flips since the last sample."""
+        raise NotImplementedError
+
+    def _state(self, block: Any) -> State:
+        """The states of a block, padding included."""
+        raise NotImplementedError
+
+    def _limits(self, betas: Array, *, shared: bool) -> Any:
+        """What decides at distinct betas (k,). shared: all lanes of a sweep have one beta."""
+        raise NotImplementedError
+
+    def _sweep(self, block: Any, task: Task, out: Series) -> Array:
+        """Sweep a block len(task.rows) times; returns its counts."""
+        raise NotImplementedError
+
+    def _counts(self, sweeps: int, counts: Array) -> Counts:
+        """The counts of a call from the sum of those of its blocks."""
+        raise NotImplementedError
+
+    def load(self, state: State) -> None:
+        spins, best = self.blocks.padded(state.spins), self.blocks.padded(state.best)
         flips = np.zeros(spins.shape[1], np.int64)
-        flips[self.own] = state.flips
-        made = []
-        for replicas in self.ranges:
-            at = self.lanes(replicas)
-            lanes = at.start if single else at
-            spin, field, own_best = (
-                np.ascontiguousarray(part[:, lanes]) for part in (spins, local, best)
-            )
-            made.append(
-                Block(replicas, spin, field, own_best, energy[at].copy(), flips[at].copy())
-            )
-        return made
+        flips[self.blocks.own] = state.flips
+        self.parts = [
+            self._block(replicas, spins[:, at], best[:, at], flips[at])
+            for replicas in self.blocks.ranges
+            for at in [self.blocks.lanes(replicas)]
+        ]
 
-    def join(self, blocks: Sequence[Block]) -> State:
-        """The state that the blocks hold."""
-        n, own = self.request.model.n, self.own
-
-        def lanes(parts: list[Array]) -> Array:
-            rows = [
-                part.reshape(n, len(block.replicas)).T
-                for part, block in zip(parts, blocks, strict=True)
-            ]
-            return np.ascontiguousarray(np.concatenate(rows)[own])
-
+    def state(self) -> State:
+        states = [self._state(block) for block in self.parts]
+        own = self.blocks.own
         return State(
-            lanes([block.spins for block in blocks]),
-            lanes([block.best for block in blocks]),
-            np.concatenate([block.flips for block in blocks])[own],
+            np.concatenate([state.spins for state in states])[own],
+            np.concatenate([state.best for state in states])[own],
+            np.concatenate([state.flips for state in states])[own],
         )
+
+    def sweep(
+        self,
+        betas: Array,
+        *,
+        first: int,
+        every: int = 0,
+        weights: Array | None = None,
+        track: bool = False,
+    ) -> Measured:
+        n = self.request.model.n
+        distinct, rows = threshold_rows(betas, len(self.request.replicas))
+        weights = np.zeros((0, n)) if weights is None else weights
+        task = Task(
+            limits=self._limits(distinct, shared=rows.shape[1] == 1),
+            rows=rows,
+            first=first,
+            every=every,
+            weights=np.ascontiguousarray(np.asarray(weights, np.float64)[:, self.order]),
+            track=track,
+        )
+
+        def one(block: Any) -> tuple[Series, Array]:
+            out = _series(task, len(block.replicas))
+            return out, self._sweep(block, task, out)
+
+        results = self.blocks.map(one, self.parts)
+        whole = Series(*(
+            np.concatenate([np.moveaxis(part, -1, 0) for part in parts])[self.blocks.own]
+            for parts in zip(*(out for out, _ in results), strict=True)
+        ))  # fmt: skip
+        counts = np.sum([counts for _, counts in results], axis=0)
+        return Measured(**whole._asdict(), counts=self._counts(len(rows), counts))
+
+
+def _series(task: Task, lanes: int) -> Series:
+    sweeps = len(task.rows)
+    samples = (task.first + sweeps) // task.every - task.first // task.every if task.every else 0
+    energy, magnetization, flips = (np.zeros((samples, lanes), np.int64) for _ in range(3))
+    projections = np.zeros((samples, len(task.weights), lanes))
+    path = np.zeros((sweeps if task.track else 0, lanes), np.int64)
+    return Series(energy, magnetization, flips, projections, path)
 
 
 def field_dtype(bound: int) -> np.dtype[Any]:

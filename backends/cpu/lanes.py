@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Request, State
 
 from . import lanes_sweep
-from .blocks import Blocks, field_dtype, graph
+from .blocks import BlockPlan, Blocks, Series, Task, field_dtype, graph
 from .kernels import CALLS, FLIPS
 from .lanes_code import EARLY, ESTIMATE, UNIT, Lanes
 from .lanes_limits import Limits, lane_limits, round_keys
@@ -29,7 +29,8 @@ class LaneBlock:
 
     replicas: global indices, some of which may be padding; order: their place by lane; own: 0
     for padding. spins, best: (sites, lanes / 64) uint64, rows in the order of visits, 1 is down;
-    now, energy: of both; flips: since the last sample, all (lanes,) int64."""
+    now, energy: of both; flips: since the last sample, all (lanes,) int64; stale: whether `now` is
+    not known."""
 
     replicas: range
     order: Array
@@ -39,6 +40,7 @@ class LaneBlock:
     now: Array
     energy: Array
     flips: Array
+    stale: bool
 
     @property
     def lanes(self) -> int:
@@ -90,20 +92,17 @@ def _repeated(numbers: Array, width: int) -> Array:
     return low * np.uint64(sum(1 << at for at in range(0, 32, width)))
 
 
-class LanePlan:
+class LanePlan(BlockPlan):
     """Spins as bits, up to 128 replicas per block; fields are summed at every visit."""
 
     kernel = "lanes"
 
     def __init__(self, request: Request) -> None:
-        self.request = request
+        super().__init__(request, Blocks.of(request, UNIT, LANES))
         self.width = 8 * field_dtype(request.model.quantized.bound).itemsize
         self.rows = Rows(request, self.width)
-        self.blocks = Blocks.of(request, UNIT, LANES)
         self.graphs = {n: self.rows.graph(n) for n in {len(r) for r in self.blocks.ranges}}
         self.keys = round_keys(request.seed, request.rounds)
-        self.parts: list[LaneBlock] = []
-        self.stale = True  # energies of the present states are not known
 
     @staticmethod
     def obstacle(request: Request) -> str | None:
@@ -117,122 +116,63 @@ class LanePlan:
         plane, far = self.request.layout.name == "plane", self.rows.n * lanes // 8 > CACHE
         return Lanes(lanes, self.width, form, heat_bath, plane, far)
 
-    # States.
-
-    def load(self, state: State) -> None:
-        spins, best = self.blocks.padded(state.spins), self.blocks.padded(state.best)
-        flips = np.zeros(spins.shape[1], np.int64)
-        flips[self.blocks.own] = state.flips
-        self.parts = [self._block(r, spins, best, flips) for r in self.blocks.ranges]
-        self.stale = True
-
     def _block(self, replicas: range, spins: Array, best: Array, flips: Array) -> LaneBlock:
-        at = self.blocks.lanes(replicas)
         config = self._code(len(replicas), ESTIMATE)
         order = config.order
         own = np.zeros(len(replicas), np.int64)
         own[slice(*self.blocks.own_lanes(replicas))] = 1
         rows = [
             np.ascontiguousarray(
-                np.packbits(states[self.rows.order, at][:, order] < 0, axis=1, bitorder="little")
+                np.packbits(states[self.order][:, order] < 0, axis=1, bitorder="little")
             ).view(np.uint64)
             for states in (spins, best)
         ]
         energy = np.zeros(len(replicas), np.int64)
         block = LaneBlock(
             replicas, order, own[order], rows[0], rows[1],
-            energy.copy(), energy, flips[at][order],
+            energy.copy(), energy, flips[order], stale=True,
         )  # fmt: skip
         lanes_sweep.energies(config, block.best, self.graphs[block.lanes], block.energy)
         return block
 
-    def state(self) -> State:
-        spins, best = (
-            np.concatenate([self._unpacked(part, rows) for part, rows in pairs])[self.blocks.own]
-            for pairs in (
-                [(part, part.spins) for part in self.parts],
-                [(part, part.best) for part in self.parts],
-            )
-        )
-        flips = [_by_replica(part, part.flips) for part in self.parts]
-        return State(spins, best, np.concatenate(flips)[self.blocks.own])
+    def _state(self, block: LaneBlock) -> State:
+        spins, best = (self._unpacked(block, rows) for rows in (block.spins, block.best))
+        return State(spins, best, _by_replica(block, block.flips))
 
     def _unpacked(self, block: LaneBlock, rows: Array) -> Array:
         """(replicas, sites) int8 from rows of bits."""
         bits = np.unpackbits(rows.view(np.uint8), axis=1, bitorder="little")
         spins = np.empty((block.lanes, self.rows.n), np.int8)
-        spins[block.order[:, None], self.rows.order] = 1 - 2 * bits.T.astype(np.int8)
+        spins[block.order[:, None], self.order] = 1 - 2 * bits.T.astype(np.int8)
         return spins
 
-    # Sweeps.
-
-    def sweep(
-        self,
-        betas: Array,
-        *,
-        first: int,
-        every: int = 0,
-        weights: Array | None = None,
-        track: bool = False,
-    ) -> Measured:
-        request, n = self.request, self.rows.n
-        distinct, rows = threshold_rows(betas, len(request.replicas))
+    def _limits(self, betas: Array, *, shared: bool) -> Limits:
         values = self.rows.values if self.width == 8 else None
-        limits = lane_limits(request, distinct, values, shared=rows.shape[1] == 1)
-        weights = np.zeros((0, n)) if weights is None else weights
-        weights = np.ascontiguousarray(weights, np.float64)[:, self.rows.order]
-        samples = (first + len(rows)) // every - first // every if every else 0
-        watched = bool(track or every)
-        stale, self.stale = self.stale, not watched
+        return lane_limits(self.request, betas, values, shared=shared)
 
-        def one(block: LaneBlock) -> tuple[list[Array], Array]:
-            config = self._code(block.lanes, limits.form)
-            if watched and stale:
-                lanes_sweep.energies(config, block.spins, self.graphs[block.lanes], block.now)
-            watch = watched, every, weights, track
-            return self._sweep(config, block, limits, rows, first, watch, samples)
-
-        results = self.blocks.map(one, self.parts)
-        energy, magnetization, flips, projections, path = (
-            np.concatenate([np.moveaxis(part[k], -1, 0) for part, _ in results])[self.blocks.own]
-            for k in range(5)
-        )
-        return Measured(
-            energy=energy,
-            magnetization=magnetization,
-            flips=flips,
-            projections=projections,
-            path=path,
-            counts=self._counts(len(rows), np.sum([counts for _, counts in results], axis=0)),
-        )
-
-    def _sweep(
-        self,
-        config: Lanes,
-        block: LaneBlock,
-        limits: Limits,
-        rows: Array,
-        first: int,
-        watch: Any,
-        samples: int,
-    ) -> tuple[list[Array], Array]:
-        lanes, weights = block.lanes, watch[2]
-        columns = self.blocks.columns(rows, block.replicas)
+    def _sweep(self, block: LaneBlock, task: Task, out: Series) -> Array:
+        limits, graph = task.limits, self.graphs[block.lanes]
+        config = self._code(block.lanes, limits.form)
+        watched = task.track or task.every > 0
+        if watched and block.stale:
+            lanes_sweep.energies(config, block.spins, graph, block.now)
+        block.stale = not watched
+        columns = self.blocks.columns(task.rows, block.replicas)
         if columns.shape[1] > 1:
             columns = np.ascontiguousarray(columns[:, block.order])
         share = 64 if config.plane else 16
-        out: list[Array] = [np.zeros((samples, lanes), np.int64) for _ in range(3)]
-        out.append(np.zeros((samples, len(weights), lanes)))
-        path = np.zeros((watch[3] * len(rows), lanes), np.int64)
         counts = np.zeros(3, np.int64)
         lanes_sweep.sweep(
             config, (block.spins, block.best, block.now, block.energy, block.flips),
-            self.graphs[lanes], limits.exact, limits.bound, limits.bytes_, limits.values,
-            limits.slopes, columns, block.order, block.own,
-            (self.keys, block.replicas.start // share, first),
-            _scratch(config, len(limits.values)), watch, tuple(out), path, counts,
+            graph, limits.exact, limits.bound, limits.bytes_, limits.values, limits.slopes,
+            columns, block.order, block.own,
+            (self.keys, block.replicas.start // share, task.first),
+            _scratch(config, len(limits.values)),
+            (watched, task.every, task.weights, task.track), out, counts,
         )  # fmt: skip
-        return [_by_replica(block, part) for part in (*out, path)], counts
+        for part in out:
+            part[:] = _by_replica(block, part)
+        return counts
 
     def _counts(self, sweeps: int, counts: Array) -> Counts:
         visits = sweeps * len(self.request.replicas) * self.rows.n

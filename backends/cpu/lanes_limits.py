@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Context, Decimal
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,12 @@ from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
 from isingnpu.backend import Request
-from isingnpu.dynamics import check_betas, exponential_tables, thresholds
+from isingnpu.dynamics import (
+    check_betas,
+    exponential_tables,
+    fixed_point_constant,
+    thresholds,
+)
 from isingnpu.rng import W0, W1
 
 from .lanes_code import CHAIN, ESTIMATE, PERMUTE
@@ -21,7 +24,6 @@ from .lanes_estimate import estimates
 Array = NDArray[Any]
 
 CHAIN_VALUES = 16  # more field values than this are estimated
-_PRECISION = 256  # bits of log2(e) behind the point
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,20 +75,6 @@ def exact_limits(request: Request, betas: Array) -> tuple[Array, Array, Array, A
         np.array(cutoff, np.int64),
         exponential_tables(),
     )
-
-
-def fixed_point_constant(beta: float, quantum: float) -> int:
-    """`dynamics.fixed_point_constant` in whole numbers, which is twenty times as quick."""
-    a, b = (2.0 * beta).as_integer_ratio()
-    c, d = quantum.as_integer_ratio()
-    above, below = a * c * _log2_e(), (b * d) << (_PRECISION - 80)
-    return min((2 * above + below) // (2 * below), 1 << 95)
-
-
-@lru_cache(maxsize=1)
-def _log2_e() -> int:
-    context = Context(prec=120)
-    return int(context.divide(Decimal(1 << _PRECISION), context.ln(Decimal(2))))
 
 
 def _first_bytes(table: Array, bound: int, *, heat_bath: bool) -> Array:

@@ -13,7 +13,7 @@ from numba import njit, uint32, uint64
 
 from isingnpu.rng import M0, M1
 
-from .kernels import CALLS, FLIPS, LANE, PLANE, accepts, integer
+from .kernels import CALLS, FLIPS, LANE, PLANE, decide
 from .lanes_code import CHAIN, ESTIMATE, count_down, draw_ahead, measure, visit
 
 TILE = 16  # sites whose random bytes are drawn together
@@ -54,20 +54,6 @@ def prepare(plane, lanes, keys, group, sweep, streams):
 
 
 @njit
-def exactly(r16, x, row, limits, heat_bath, bound, c0, site, sweep, position, key, counts):
-    """The decision for the integer whose first 16 bits are r16; draws the rest if they count."""
-    low = uint64(r16) << uint64(48)
-    high = low | uint64((1 << 48) - 1)
-    least = accepts(high, x, row, limits, heat_bath, bound)
-    if least == accepts(low, x, row, limits, heat_bath, bound):
-        return least
-    counter = uint32(c0), uint32(site), uint32(sweep), uint32(0)
-    r, calls = integer(counter, position, key)
-    counts[CALLS] += calls
-    return accepts(r, x, row, limits, heat_bath, bound)
-
-
-@njit
 def _resolve(
     kind, spins, q, site, work, values, drawn, tally, sums, rows, order, limits, bound, draw,
     sweep, counts,
@@ -79,7 +65,7 @@ def _resolve(
     heat_bath, plane, words = kind
     keys, group, _ = draw
     layout, share = (PLANE, 64) if plane else (LANE, 16)
-    key = uint32(keys[0, 0]), uint32(keys[0, 1]), keys.shape[0], layout, 0
+    key = uint32(keys[0, 0]), uint32(keys[0, 1]), keys.shape[0], layout
     for lane in range(order.size):
         bit = uint64(1) << uint64(lane % 64)
         if not work[lane // 64] & bit:
@@ -89,9 +75,10 @@ def _resolve(
         else:
             r16 = np.int64(drawn[lane]) << 8 | np.int64(drawn[order.size + lane])
         replica, x = order[lane], np.int64(values[lane])
-        yes = exactly(
-            r16, x, rows[lane % rows.size], limits, heat_bath, bound, group + replica // share,
-            site, sweep, replica % share, key, counts,
+        counter = uint32(group + replica // share), uint32(site), uint32(sweep), uint32(0)
+        yes = decide(
+            r16, 16, x, rows[lane % rows.size], limits, heat_bath, bound, counter,
+            replica % share, key, counts,
         )  # fmt: skip
         up = (spins[q, lane // 64] & bit) == uint64(0)
         if yes == (heat_bath and up):
@@ -186,15 +173,14 @@ def _keep_best(spins, now, best, energy):
 @njit(cache=True, nogil=True)
 def sweep(
     config, block, graph, limits, bound, bytes_, values, slopes, rows, order, own, draw, scratch,
-    watch, samples, path, counts,
+    watch, out, counts,
 ):  # fmt: skip
     """Sweep a block len(rows) times.
 
     bytes_: threshold bytes by row and field; values: fields of CHAIN that need bytes; slopes: k
     and cut by row; rows (sweeps, 1 or lanes): threshold row of each lane; order (lanes,): replica
     of each lane; own (lanes,): 0 for padding; scratch: see `lanes._scratch`;
-    watch = (watched, every, weights, track); samples = (energy, magnetization, flips) each
-    (samples, lanes) and projections (samples, k, lanes); path (sweeps, lanes)."""
+    watch = (watched, every, weights, track); out: `blocks.Series`."""
     spins, best, now, energy, since = block
     sites, starts, first, entries, _ = graph
     keys, _, begin = draw
@@ -242,12 +228,12 @@ def sweep(
         _drain(tally, sums, own, now, since, counts)
         counts[CALLS] += config.calls * n
         if track:
-            path[t] = now
+            out.path[t] = now
             _keep_best(spins, now, best, energy)
         if every > 0 and (number + 1) % every == 0:
-            samples[0][taken] = now
-            samples[2][taken] = since
+            out.energy[taken] = now
+            out.flips[taken] = since
             since[:] = 0
-            _magnetizations(config, spins, samples[1][taken])
-            _project(spins, weights, samples[3][taken])
+            _magnetizations(config, spins, out.magnetization[taken])
+            _project(spins, weights, out.projections[taken])
             taken += 1

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Request, State
 
 from . import popcount_sweep
-from .blocks import Blocks
+from .blocks import BlockPlan, Blocks, Series, Task
 from .kernels import CALLS, FLIPS
 from .lanes_estimate import estimates
 from .lanes_limits import exact_limits, round_keys
@@ -36,19 +36,17 @@ class Sixteen:
     energy: Array
 
 
-class PopcountPlan:
+class PopcountPlan(BlockPlan):
     """Couplings as bit planes of rows; a visit counts the bits that rows and spins share."""
 
     kernel = "popcount"
 
     def __init__(self, request: Request) -> None:
-        self.request = request
-        self.blocks = Blocks.of(request, LANES, LANES)
+        super().__init__(request, Blocks.of(request, LANES, LANES))
         low, gap, planes = _digits(request)
         self.code = Popcount(planes, request.dynamics.heat_bath)
         self.model, self.fields = _model(request, low, gap, planes)
         self.keys = round_keys(request.seed, request.rounds)
-        self.parts: list[Sixteen] = []
 
     @staticmethod
     def obstacle(request: Request) -> str | None:
@@ -62,99 +60,50 @@ class PopcountPlan:
             return f"its couplings need {planes} binary digits, more than {MAX_PLANES}"
         return None
 
-    # States.
+    def _block(self, replicas: range, spins: Array, best: Array, flips: Array) -> Sixteen:
+        now, lowest = self._words(spins), self._words(best)
+        tally, of_best = np.zeros((2, 3, LANES), np.int64)
+        for words, out in ((now, tally), (lowest, of_best)):
+            popcount_sweep.tallies(self.code, words, self.model, self.fields, out)
+        tally[popcount_sweep.FLIPPED] = flips
+        return Sixteen(replicas, now, lowest, tally, of_best[popcount_sweep.ENERGY].copy())
 
-    def load(self, state: State) -> None:
-        spins, best = self.blocks.padded(state.spins), self.blocks.padded(state.best)
-        flips = np.zeros(spins.shape[1], np.int64)
-        flips[self.blocks.own] = state.flips
-        self.parts = []
-        for replicas in self.blocks.ranges:
-            at = self.blocks.lanes(replicas)
-            now, lowest = (self._words(states[:, at]) for states in (spins, best))
-            tally, of_best = np.zeros((3, LANES), np.int64), np.zeros((3, LANES), np.int64)
-            for words, out in ((now, tally), (lowest, of_best)):
-                popcount_sweep.tallies(self.code, words, self.model, self.fields, out)
-            tally[popcount_sweep.FLIPPED] = flips[at]
-            energy = of_best[popcount_sweep.ENERGY].copy()
-            self.parts.append(Sixteen(replicas, now, lowest, tally, energy))
-
-    def state(self) -> State:
-        def rows(parts: list[Array]) -> Array:
-            return np.concatenate([self._spins(part) for part in parts])[self.blocks.own]
-
-        flips = [part.tally[popcount_sweep.FLIPPED] for part in self.parts]
-        return State(
-            rows([part.spins for part in self.parts]),
-            rows([part.best for part in self.parts]),
-            np.concatenate(flips)[self.blocks.own],
-        )
+    def _state(self, block: Sixteen) -> State:
+        flips = block.tally[popcount_sweep.FLIPPED].copy()
+        return State(self._spins(block.spins), self._spins(block.best), flips)
 
     def _words(self, states: Array) -> Array:
         """(words, 16) uint64 from (sites, 16) spins."""
         n = self.request.model.n
         up = np.zeros((-(-n // 64) * 64, LANES), bool)
-        up[:n] = states[self.request.layout.order] > 0
+        up[:n] = states[self.order] > 0
         bytes_ = np.packbits(up.reshape(-1, 64, LANES), axis=1, bitorder="little")
         return np.ascontiguousarray(bytes_.transpose(0, 2, 1)).view(np.uint64)[:, :, 0]
 
     def _spins(self, words: Array) -> Array:
         """(16, sites) int8 from (words, 16) uint64."""
-        order = self.request.layout.order
         bits = np.unpackbits(
             np.ascontiguousarray(words.T).view(np.uint8), axis=1, bitorder="little"
         )
-        spins = np.empty((LANES, len(order)), np.int8)
-        spins[:, order] = 2 * bits[:, : len(order)].astype(np.int8) - 1
+        spins = np.empty((LANES, len(self.order)), np.int8)
+        spins[:, self.order] = 2 * bits[:, : len(self.order)].astype(np.int8) - 1
         return spins
 
-    # Sweeps.
+    def _limits(self, betas: Array, *, shared: bool) -> tuple[Any, Array]:
+        model = self.request.model.quantized
+        return (exact_limits(self.request, betas), model.bound), estimates(betas, model.quantum)
 
-    def sweep(
-        self,
-        betas: Array,
-        *,
-        first: int,
-        every: int = 0,
-        weights: Array | None = None,
-        track: bool = False,
-    ) -> Measured:
-        request = self.request
-        distinct, rows = threshold_rows(betas, len(request.replicas))
-        limits = exact_limits(request, distinct), request.model.quantized.bound
-        slopes = estimates(distinct, request.model.quantized.quantum)
-        weights = np.zeros((0, request.model.n)) if weights is None else weights
-        weights = np.ascontiguousarray(weights, np.float64)[:, request.layout.order]
-        samples = (first + len(rows)) // every - first // every if every else 0
-        counts = np.zeros((len(self.parts), 3), np.int64)
-
-        def one(k: int) -> list[Array]:
-            block = self.parts[k]
-            out: list[Array] = [np.zeros((samples, LANES), np.int64) for _ in range(3)]
-            out.append(np.zeros((samples, len(weights), LANES)))
-            path = np.zeros((len(rows) if track else 0, LANES), np.int64)
-            popcount_sweep.sweep(
-                self.code, (block.spins, block.best, block.tally, block.energy), self.model,
-                limits, slopes, self.blocks.columns(rows, block.replicas),
-                self.blocks.own_lanes(block.replicas),
-                (self.keys, block.replicas.start // LANES, first), (every, weights, track),
-                tuple(out), path, counts[k],
-            )  # fmt: skip
-            return [*out, path]
-
-        results = self.blocks.map(one, range(len(self.parts)))
-        energy, magnetization, flips, projections, path = (
-            np.concatenate([np.moveaxis(part[k], -1, 0) for part in results])[self.blocks.own]
-            for k in range(5)
-        )
-        return Measured(
-            energy=energy,
-            magnetization=magnetization,
-            flips=flips,
-            projections=projections,
-            path=path,
-            counts=self._counts(len(rows), counts.sum(axis=0)),
-        )
+    def _sweep(self, block: Sixteen, task: Task, out: Series) -> Array:
+        limits, slopes = task.limits
+        counts = np.zeros(3, np.int64)
+        popcount_sweep.sweep(
+            self.code, (block.spins, block.best, block.tally, block.energy), self.model,
+            limits, slopes, self.blocks.columns(task.rows, block.replicas),
+            self.blocks.own_lanes(block.replicas),
+            (self.keys, block.replicas.start // LANES, task.first),
+            (task.every, task.weights, task.track), out, counts,
+        )  # fmt: skip
+        return counts
 
     def _counts(self, sweeps: int, counts: Array) -> Counts:
         n, lanes = self.request.model.n, self.blocks.stop - self.blocks.start

@@ -4,8 +4,8 @@
 import numpy as np
 from numba import njit, uint32, uint64
 
-from .kernels import CALLS, FLIPS, LANE
-from .lanes_sweep import address, exactly
+from .kernels import CALLS, FLIPS, LANE, decide
+from .lanes_sweep import address
 from .popcount_code import AHEAD, LANES, draw_sixteen, measure_dense, visit_dense
 
 UP, FLIPPED, ENERGY = 0, 1, 2  # rows of a tally
@@ -16,7 +16,8 @@ def _resolve(heat_bath, left, x, drawn, q, site, spins, tally, slots, limits, dr
     """Decide the open lanes of a site by all 64 bits, and flip those that are accepted."""
     keys, group, _ = draw
     exact, bound = limits
-    key = uint32(keys[0, 0]), uint32(keys[0, 1]), keys.shape[0], LANE, 0
+    key = uint32(keys[0, 0]), uint32(keys[0, 1]), keys.shape[0], LANE
+    counter = uint32(group), uint32(site), uint32(sweep), uint32(0)
     bit = uint64(1) << uint64(q % 64)
     for lane in range(LANES):
         if not (left >> uint64(lane)) & uint64(1):
@@ -24,9 +25,7 @@ def _resolve(heat_bath, left, x, drawn, q, site, spins, tally, slots, limits, dr
         value = np.int64(x[lane])
         r16 = np.int64(drawn[lane]) << 8 | np.int64(drawn[LANES + lane])
         row = slots[lane % slots.size]
-        yes = exactly(
-            r16, value, row, exact, heat_bath, bound, group, site, sweep, lane, key, counts
-        )
+        yes = decide(r16, 16, value, row, exact, heat_bath, bound, counter, lane, key, counts)
         up = (spins[q // 64, lane] & bit) != uint64(0)
         if yes == (heat_bath and up):
             continue
@@ -77,7 +76,7 @@ def tallies(config, spins, model, fields, tally):
 
 @njit(cache=True, nogil=True)
 def sweep(
-    config, block, model, limits, slopes, rows, own, draw, watch, samples, path, counts
+    config, block, model, limits, slopes, rows, own, draw, watch, out, counts
 ):  # fmt: skip
     """Sweep a block len(rows) times.
 
@@ -85,8 +84,7 @@ def sweep(
     flips since the last sample and energies, and energies of best (16,); model = (sites, starts,
     planes, twice_low, twice_gap); limits, slopes: see `lanes_limits`; rows (sweeps, 1 or 16):
     threshold rows; own: first and end lane that is no padding; draw = (keys, group, first);
-    watch = (every, weights, track); samples = (energy, magnetization, flips) each (samples, 16)
-    and projections (samples, k, 16); path (sweeps, 16)."""
+    watch = (every, weights, track); out: `blocks.Series`."""
     spins, best, tally, energy = block
     sites, starts, planes, twice_low, twice_gap = model
     keys, group, begin = draw
@@ -121,14 +119,14 @@ def sweep(
                     )  # fmt: skip
         counts[CALLS] += 2 * n
         if track:
-            path[t] = tally[ENERGY]
+            out.path[t] = tally[ENERGY]
             _keep_best(spins, tally[ENERGY], best, energy)
         if every > 0 and (number + 1) % every == 0:
-            samples[0][taken] = tally[ENERGY]
-            samples[1][taken] = 2 * tally[UP] - n
-            samples[2][taken] = tally[FLIPPED]
+            out.energy[taken] = tally[ENERGY]
+            out.magnetization[taken] = 2 * tally[UP] - n
+            out.flips[taken] = tally[FLIPPED]
             counts[FLIPS] += tally[FLIPPED, own[0] : own[1]].sum()
             tally[FLIPPED] = 0
-            _project(spins, n, weights, samples[3][taken])
+            _project(spins, n, weights, out.projections[taken])
             taken += 1
     counts[FLIPS] += tally[FLIPPED, own[0] : own[1]].sum()

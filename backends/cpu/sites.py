@@ -1,147 +1,92 @@
-"""One replica at a time, site by site: any model and layout, sparse or dense couplings."""
+"""One replica at a time: any model and layout, sparse or dense couplings."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
-from isingnpu.dynamics import exponential_tables, thresholds
+from isingnpu.backend import Counts, Request, State
 
-from . import kernels
-from .blocks import Block, Blocks, field_dtype, graph
+from . import kernels, sites_sweep
+from .blocks import BlockPlan, Blocks, Series, Task, energies, fields, graph
+from .lanes_limits import exact_limits, round_keys
+from .sites_code import LANES, STEP, TILE, Sites
 
 Array = NDArray[Any]
 
 LAYOUTS = {"lane": kernels.LANE, "plane": kernels.PLANE, "lattice": kernels.LATTICE}
+SLACK = 2.0**-30  # relative error allowed for; thresholds and quotients are closer than that
+NEVER = 45.0  # 2^64 exp(-45) < 1
+SLOPES = 1e-300, 1e300  # 2 beta q, kept where quotients are finite
 
 
-class SitePlan:
-    """Spins and cached fields (sites,) of each replica."""
+@dataclass(eq=False)
+class Single:
+    """One replica, sites in the order of visits, with room for a whole tile behind the last.
 
-    kernel = "scalar"
+    downs: -1 where the spin is down, else 0, int8; fields: J s + h, int32; best: downs of the
+    lowest state; energies (2,): now and lowest; since (1,): flips since the last sample."""
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.dtype = field_dtype(request.model.quantized.bound)
-        self.graph = graph(request)
-        self.dense = self._dense()
+    replicas: range
+    downs: Array
+    fields: Array
+    best: Array
+    energies: Array
+    since: Array
+
+
+class Rows:
+    """The model as visits read it: row q belongs to site `order[q]`.
+
+    sites (rows + padding,) uint64; tiles (tiles + 1, 4): see `_tiles`; graph (8,) uint64: what
+    `sites_code.flip_sure` takes, the addresses of
+
+    first (rows + 1,): of each row's neighbours, in steps of STEP
+    neighbours, twice: byte offsets of their fields and -2 J, padded by couplings that are 0;
+    a copy of 2 J stands behind the latter, its distance is the next entry
+    near_first (rows + 1,), near: places in the tile of neighbours that it visits later
+    matrix, width: -2 J of all pairs in rows of `width`, or nothing where the former serve."""
+
+    def __init__(self, request: Request, *, dense: bool) -> None:
+        order, indptr, indices, couplings, own_fields = graph(request)
+        n, self.fields = len(order), own_fields[order].astype(np.int64)
+        place = np.empty(n, np.int64)
+        place[order] = np.arange(n)
+        degree = np.diff(indptr)[order]
+        own = np.repeat(np.arange(n), degree)
+        start = np.concatenate([[0], np.cumsum(degree)])
+        gather = np.repeat(indptr[order] - start[:-1], degree) + np.arange(len(indices))
+        others, twice = place[indices[gather]], -2 * couplings[gather]  # wraps like the sums
         self.tiles = _tiles(request)
-        self.blocks = Blocks(request, [range(r, r + 1) for r in request.replicas])
-        self.parts: list[Block] = []
-
-    @staticmethod
-    def obstacle(request: Request) -> str | None:
-        """Why this kernel cannot serve the request, or None."""
-        name = request.layout.name
-        return None if name in LAYOUTS else f"it has no layout {name!r}"
-
-    def _dense(self) -> Array:
-        return np.zeros((0, 0), self.dtype)
-
-    def load(self, state: State) -> None:
-        self.parts = self.blocks.split(state, self.dtype, single=True)
-
-    def state(self) -> State:
-        return self.blocks.join(self.parts)
-
-    def sweep(
-        self,
-        betas: Array,
-        *,
-        first: int,
-        every: int = 0,
-        weights: Array | None = None,
-        track: bool = False,
-    ) -> Measured:
-        request = self.request
-        distinct, rows = threshold_rows(betas, len(request.replicas))
-        limit = thresholds(request.dynamics, distinct, request.model.quantized)
-        limits = (
-            limit.early, limit.table, limit.constant, limit.cutoff, limit.shift,
-            exponential_tables(),
+        self.sites = np.concatenate([order, np.zeros(TILE)]).astype(np.uint64)
+        matrix = np.zeros((n if dense else 0, -(-n // LANES) * LANES), np.int32)
+        if dense:
+            matrix[own, others] = twice
+        steps = -(-degree // STEP)
+        first = np.concatenate([[0], np.cumsum(steps)])
+        padded = np.arange(first[-1] * STEP)
+        neighbours, weights = n + padded % TILE, np.zeros((2, len(padded)), np.int32)
+        at = np.repeat(first[:-1] * STEP - start[:-1], degree) + np.arange(len(others))
+        neighbours[at], weights[0, at], weights[1, at] = others, twice, -twice
+        of_tile = np.repeat(self.tiles[:-1, 0], np.diff(self.tiles[:, 0]))
+        near = (others > own) & (of_tile[others] == of_tile[own])
+        near_first = np.concatenate([[0], np.cumsum(np.bincount(own[near], minlength=n))])
+        self.arrays = (
+            first, (4 * neighbours).astype(np.uint32), weights, near_first,
+            (others - of_tile[own])[near].astype(np.uint8), matrix,
         )  # fmt: skip
-        rule = (limit.heat_bath, limit.bound, limit.origin)
-        draw = (
-            np.uint32(request.seed & 0xFFFFFFFF), np.uint32(request.seed >> 32),
-            request.rounds, LAYOUTS[request.layout.name], first,
-        )  # fmt: skip
-        weights = np.zeros((0, request.model.n)) if weights is None else weights
-        weights = np.ascontiguousarray(weights, np.float64)
-        samples = (first + len(rows)) // every - first // every if every else 0
-
-        def one(block: Block) -> tuple[list[Array], Array]:
-            return self._sweep(block, rows, limits, rule, draw, (every, weights, track, samples))
-
-        results = self.blocks.map(one, self.parts)
-        energy, magnetization, flips, projections, path = (
-            np.concatenate([np.moveaxis(part[k], -1, 0) for part, _ in results])[self.blocks.own]
-            for k in range(5)
-        )
-        return Measured(
-            energy=energy,
-            magnetization=magnetization,
-            flips=flips,
-            projections=projections,
-            path=path,
-            counts=self._counts(len(rows), np.sum([counts for _, counts in results], axis=0)),
-        )
-
-    def _sweep(
-        self, block: Block, rows: Array, limits: Any, rule: Any, draw: Any, watch: Any
-    ) -> tuple[list[Array], Array]:
-        every, weights, track, samples = watch
-        replica = block.replicas.start
-        own = rows[:, 0 if rows.shape[1] == 1 else replica - self.request.replicas.start]
-        out = [np.zeros(samples, np.int64) for _ in range(3)]
-        projections = np.zeros((samples, len(weights)))
-        path = np.zeros(len(rows) if track else 0, np.int64)
-        counts = np.zeros(3, np.int64)
-        kernels.sweep_sites(
-            block.spins, block.field, self.graph, self.dense, self.tiles,
-            self.request.layout.colours, limits, np.ascontiguousarray(own), rule, draw, replica,
-            block.best, block.energy, block.flips, every, weights, track, (*out, projections),
-            path, counts,
-        )  # fmt: skip
-        return [*(part[:, None] for part in out), projections[:, :, None], path[:, None]], counts
-
-    def _counts(self, sweeps: int, counts: Array) -> Counts:
-        visits = sweeps * len(self.request.replicas) * self.request.model.n
-        size, couplings = self.dtype.itemsize, int(counts[kernels.COUPLINGS])
-        per_coupling = 2 * size + (size if self.dense.size else 8)
-        return Counts(
-            attempted=visits,
-            flips=int(counts[kernels.FLIPS]),
-            random_words=4 * int(counts[kernels.CALLS]),
-            couplings=couplings,
-            bytes=int(visits * (1 + size) + counts[kernels.FLIPS] + couplings * per_coupling),
-        )
-
-
-class DensePlan(SitePlan):
-    """The same with a row of couplings per accepted flip."""
-
-    kernel = "dense"
-
-    @staticmethod
-    def obstacle(request: Request) -> str | None:
-        """Why this kernel cannot serve the request, or None."""
-        if not request.model.is_dense:
-            return "fewer than a quarter of all pairs are coupled"
-        return SitePlan.obstacle(request)
-
-    def _dense(self) -> Array:
-        return _dense_twice(self.request, self.dtype)
+        at_ = [array.ctypes.data for array in self.arrays]
+        self.graph = np.array([*at_[:3], weights[0].nbytes, *at_[3:], matrix.shape[1]], np.uint64)
 
 
 def _tiles(request: Request) -> Array:
     """Where the visiting order is cut: (tiles + 1, 4) start, word, row, colour."""
     layout, n = request.layout, request.model.n
     if layout.name != "lattice":
-        cuts = [*range(0, n, 256), n] if n > 256 else [0, n]
-        return np.array([(a, 0, 0, 0) for a in cuts], np.int64)
+        return np.array([(a, 0, 0, 0) for a in [*range(0, n, TILE), n]], np.int64)
     assert layout.colour is not None
     assert layout.row is not None
     assert layout.column is not None
@@ -155,9 +100,100 @@ def _tiles(request: Request) -> Array:
     return tiles
 
 
-def _dense_twice(request: Request, dtype: np.dtype[Any]) -> Array:
-    csr, model = request.model.csr, request.model.quantized
-    twice = np.zeros((request.model.n, request.model.n), dtype)
-    row = np.repeat(np.arange(request.model.n), np.diff(csr.indptr))
-    twice[row, csr.indices] = (2 * model.couplings).astype(dtype)  # wraps like the sums it joins
-    return twice
+class SitePlan(BlockPlan):
+    """Spins and fields (sites,) of each replica; a flip is pushed to its neighbours' fields."""
+
+    kernel = "scalar"
+    dense = False
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request, Blocks(request, [range(r, r + 1) for r in request.replicas]))
+        self.rows = Rows(request, dense=self.dense)
+        self.keys = round_keys(request.seed, request.rounds)
+        self.edges = first_byte_edges(heat_bath=request.dynamics.heat_bath)
+
+    @staticmethod
+    def obstacle(request: Request) -> str | None:
+        """Why this kernel cannot serve the request, or None."""
+        name = request.layout.name
+        return None if name in LAYOUTS else f"it has no layout {name!r}"
+
+    def _block(self, replicas: range, spins: Array, best: Array, flips: Array) -> Single:
+        n, local = len(self.order), fields(self.request, spins)
+        downs, low = np.zeros((2, n + TILE), np.int8)
+        downs[:n], low[:n] = (np.minimum(x[self.order, 0], 0) for x in (spins, best))
+        field = np.zeros(n + TILE, np.int32)
+        field[:n] = local[self.order, 0]
+        energy = np.concatenate([
+            energies(self.request, spins, local),
+            energies(self.request, best, fields(self.request, best)),
+        ])  # fmt: skip
+        return Single(replicas, downs, field, low, energy, flips.copy())
+
+    def _state(self, block: Single) -> State:
+        states = np.empty((2, 1, len(self.order)), np.int8)
+        for state, downs in zip(states, (block.downs, block.best), strict=True):
+            state[0, self.order] = 1 + 2 * downs[: len(self.order)]
+        return State(states[0], states[1], block.since.copy())
+
+    def _limits(self, betas: Array, *, shared: bool) -> tuple[Any, Array]:
+        slopes = 2.0 * betas * self.request.model.quantized.quantum
+        return exact_limits(self.request, betas), np.clip(slopes, *SLOPES)
+
+    def _sweep(self, block: Single, task: Task, out: Series) -> Array:
+        request, rows, replica = self.request, self.rows, block.replicas.start
+        limits, slopes = task.limits
+        key = np.uint32(request.seed & 0xFFFFFFFF), np.uint32(request.seed >> 32)
+        layout = LAYOUTS[request.layout.name]
+        counts = np.zeros(3, np.int64)
+        own = self.blocks.columns(task.rows, block.replicas)[:, 0]
+        sites_sweep.sweep(
+            Sites(layout, self.dense),
+            (block.downs, block.fields, block.best, block.energies, block.since),
+            (rows.sites, rows.fields, rows.graph),
+            rows.tiles, request.layout.colours, limits, slopes, self.edges,
+            np.ascontiguousarray(own), (request.dynamics.heat_bath, request.model.quantized.bound),
+            (*key, request.rounds, layout), self.keys, replica,
+            (task.first, task.every, task.weights, task.track),
+            Series(*(part[..., 0] for part in out)), counts,
+        )  # fmt: skip
+        return counts
+
+    def _counts(self, sweeps: int, counts: Array) -> Counts:
+        visits = sweeps * len(self.request.replicas) * self.request.model.n
+        flips, couplings = int(counts[kernels.FLIPS]), int(counts[kernels.COUPLINGS])
+        return Counts(
+            attempted=visits,
+            flips=flips,
+            random_words=4 * int(counts[kernels.CALLS]),
+            couplings=couplings,
+            bytes=5 * visits + flips + couplings * (12 if self.dense else 16),
+        )
+
+
+class DensePlan(SitePlan):
+    """The same with a row of couplings per accepted flip."""
+
+    kernel = "dense"
+    dense = True
+
+    @staticmethod
+    def obstacle(request: Request) -> str | None:
+        """Why this kernel cannot serve the request, or None."""
+        if not request.model.is_dense:
+            return "fewer than a quarter of all pairs are coupled"
+        return SitePlan.obstacle(request)
+
+
+def first_byte_edges(*, heat_bath: bool) -> Array:
+    """Bounds of x = 2 beta q v, or h, over the integers r = 2^64 u of each first byte, (2, 256).
+
+    Metropolis flips up to -ln u, heat bath turns up from ln(u / (1 - u)) on: the least and the
+    largest of the byte, moved apart by the errors."""
+    u = np.arange(257) / 256
+    with np.errstate(divide="ignore"):
+        if heat_bath:
+            turn = np.log(u) - np.log1p(-u)
+            return np.stack([np.maximum(turn[:-1], -NEVER) - SLACK, turn[1:] + SLACK])
+        turn = np.minimum(-np.log(u), NEVER)
+    return np.stack([np.maximum(turn[1:] - SLACK, 0.0), turn[:-1] + SLACK])

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu import disorder, formats, lattice, planted
+from isingnpu import disorder, formats, lattice, planted, rng
 from isingnpu.bench.clock import Clock
 from isingnpu.bench.peer import NAME, OPENJIJ
 from isingnpu.model import IsingModel
@@ -39,6 +39,7 @@ class Options:
     clock: Clock
 
 
+FIELDS = 1 << 63  # bit that makes the seed of fields from that of couplings
 HOT, COLD = 0.2, 3.0  # beta sigma at the ends of the linear range
 
 
@@ -166,7 +167,10 @@ def _glass(o: Options) -> IsingModel:
 
 
 def _real(o: Options) -> IsingModel:
-    return disorder.edwards_anderson(_cube(o), disorder="gaussian", seed=o.seed)
+    """Normal couplings, and normal fields of the same standard deviation."""
+    glass = disorder.edwards_anderson(_cube(o), disorder="gaussian", seed=o.seed)
+    fields = rng.random_normals(o.seed ^ FIELDS, rng.Stream.COUPLINGS, glass.n)
+    return IsingModel(glass.couplings, fields, geometry=glass.geometry)
 
 
 def _regular(n: int, o: Options) -> IsingModel:
