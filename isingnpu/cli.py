@@ -102,11 +102,26 @@ def _anneal_options(sub: argparse.ArgumentParser) -> None:
 
 def _critical_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "--lattice", default="square", help="family with a transition (square, cubic)"
+        "--lattice",
+        default="square",
+        help="family with a transition: square, triangular, cubic, random_regular, ...",
     )
-    sub.add_argument("--sizes", type=int, nargs="+", default=[8, 16, 32], help="linear extents")
+    sub.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        help="linear extents, or sites of a graph (default: by the family)",
+    )
     sub.add_argument("--seconds", type=float, default=20.0, help="time budget (default 20)")
-    sub.add_argument("--plot", type=Path, help="write the crossing figure as PNG")
+    sub.add_argument(
+        "--universality",
+        choices=["ising", "mean-field"],
+        help="take the crossing values of this class as known (default: fit them)",
+    )
+    sub.add_argument("--plot", type=Path, help="write the curves as FILE.png, .pdf or .svg")
+    sub.add_argument(
+        "--figures", type=Path, help="write curves, states and correlations into this folder"
+    )
     _common(sub)
 
 
@@ -166,21 +181,32 @@ def _anneal(a: argparse.Namespace) -> int:
 def _critical(a: argparse.Namespace) -> int:
     from isingnpu import criticality, results
 
-    if a.plot is not None:
-        results.require_plots()
+    results.check_figures(a.lattice, a.plot, a.figures)
+    device = {"backend": a.backend, "threads": a.threads}
     with results.status_line(_shows_progress(a)) as show:
+        show("compiling kernels ...")
         point = criticality.find_beta_c(
             a.lattice,
             a.sizes,
             budget_s=a.seconds,
+            universality=a.universality,
             seed=a.seed,
-            backend=a.backend,
-            threads=a.threads,
             progress=show,
+            **device,
         )
-    if a.plot is not None:
-        results.save_crossings(point, a.plot)
+    # before the figures: whatever happens to them, the number is out
     _print(a, results.critical_result(point), results.critical_text)
+    sys.stdout.flush()
+    written = []
+    if a.plot is not None:
+        results.save_critical(point, a.plot)
+        written.append(a.plot)
+    if a.figures is not None:
+        with results.status_line(_shows_progress(a)) as show:
+            written += results.save_figures(point, a.figures, progress=show, **device)
+    if not a.json:
+        for path in written:
+            print(f"wrote    {path}")
     return 0
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from isingnpu import criticality, lattice, planted, plot, results
-from isingnpu.annealing import anneal, sample
+from isingnpu import criticality, exact, lattice, planted, plot, results
+from isingnpu.annealing import anneal
 from isingnpu.archive import replacing
+from isingnpu.criticality import illustration
 from isingnpu.ledger import HOROWITZ_SOURCE, transformer_step
 from isingnpu.run import Run
 
@@ -60,7 +59,10 @@ def write_report(
     run = _annealed(seed, device)
     device["seed"] = run.settings.seed
     progress("sampling lattice snapshots ...")
-    snapshots = _snapshots(device)
+    snapshots = illustration.snapshots(
+        "square", exact.critical_beta("square"), size=SNAPSHOT_SIZE, sweeps=SNAPSHOT_SWEEPS,
+        **device,
+    )  # fmt: skip
     point = criticality.find_beta_c(
         "square", SIZES, budget_s=0.75 * seconds, progress=progress, **device
     )
@@ -99,20 +101,6 @@ def _ground(run: Run) -> float:
     assert geometry is not None
     assert geometry.ground_energy is not None
     return geometry.ground_energy.value
-
-
-def _snapshots(device: dict[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """States of one large lattice below, at and above the critical temperature."""
-    model = lattice.square(SNAPSHOT_SIZE)
-    beta_c = 0.5 * np.log(1 + np.sqrt(2))
-    states = {}
-    for title, factor in ((r"$0.95\,T_c$", 1 / 0.95), (r"$T_c$", 1.0), (r"$1.2\,T_c$", 1 / 1.2)):
-        run = sample(
-            model, factor * beta_c, sweeps=SNAPSHOT_SWEEPS, observe=(), initial=np.ones(model.n),
-            **device,
-        )  # fmt: skip
-        states[title] = run.spins[0]
-    return states
 
 
 def costs(run: Run) -> list[dict[str, Any]]:
@@ -156,7 +144,7 @@ def _measured(run: Run, events: int) -> float | str:
 
 
 def _figures(
-    out: Path, run: Run, point: Any, snapshots: dict[str, Any], rows: list[dict[str, Any]]
+    out: Path, run: Run, point: Any, snapshots: Sequence[Any], rows: list[dict[str, Any]]
 ) -> dict[str, str]:
     """Write the PNG files; name -> caption. Empty without matplotlib."""
     try:
@@ -167,17 +155,14 @@ def _figures(
     fig, ax = plot.figure()
     plot.plot_anneal(run, ax)
     made["anneal.png"] = fig, "Energy of all reads during the anneal."
-    fig, axes = plot.figure(2)
-    for ax, quantity in zip(axes, ("xi", "binder"), strict=True):
-        plot.plot_crossing(point, ax, quantity)
-    made["critical.png"] = fig, "Curves of different sizes cross at the critical point."
-    fig, axes = plot.figure(3, width=3.2, height=3.6)
-    for ax, (title, spins) in zip(axes, snapshots.items(), strict=True):
-        plot.plot_snapshot(spins, (SNAPSHOT_SIZE, SNAPSHOT_SIZE), ax, title)
+    made["critical.png"] = (
+        plot.critical_figure(point),
+        "Curves of different sizes cross at the critical point and fall on one when scaled.",
+    )
     made["lattice.png"] = (
-        fig,
-        f"A {SNAPSHOT_SIZE} x {SNAPSHOT_SIZE} lattice {SNAPSHOT_SWEEPS} sweeps after an ordered "
-        "start, below, at and above the critical temperature.",
+        plot.snapshot_figure(snapshots),
+        f"A {SNAPSHOT_SIZE} x {SNAPSHOT_SIZE} lattice above, at and below the critical "
+        "temperature.",
     )
     fig, ax = plot.figure(width=8.0)
     counted = {
@@ -190,7 +175,7 @@ def _figures(
     plot.plot_costs(counted, ax)
     made["costs.png"] = fig, "Counted operations and bytes per event."
     for name, (fig, _) in made.items():
-        fig.savefig(out / name, format="png")
+        results.save_figure(fig, out / name)
     return {name: caption for name, (_, caption) in made.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 
 from isingnpu._version import __version__
 from isingnpu.annealing import anneal
+from isingnpu.archive import replacing
 from isingnpu.backend import (
     BUILT_IN,
     BackendUnavailable,
@@ -28,6 +30,8 @@ from isingnpu.statistics import time_to_target
 
 if TYPE_CHECKING:
     from isingnpu.criticality import CriticalPoint
+
+FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def anneal_warm(
@@ -142,10 +146,16 @@ def critical_text(result: dict[str, Any]) -> str:
     ]
     exact = result["exact"]
     if exact is not None:
-        known = "exact" if not exact.get("error") else "known"
-        lines.append(f"{known:8} {exact['value']:.7f}, {result['sigmas']:+.2f} sigma away")
-    fit = result["fit"]
+        known = Estimate(exact["value"], exact["error"])
+        said = f"known    {known}" if known.error else f"exact    {known.value:.9f}"
+        lines.append(f"{said}, {result['sigmas']:+.2f} sigma away")
+    fit, given = result["fit"], result["ratios"]
     lines.append(f"fit      chi2 = {fit['chi2']:.2f} for {fit['dof']} dof, p = {fit['p']:.2g}")
+    lines.append(
+        f"class    nu = {result['universality']['nu']:.6g}, "
+        + ("crossing values fitted" if given is None else "crossing values given")
+    )
+    lines.append(f"seed     {result['seed']}, {result['seconds']:.1f} s")
     return "\n".join(lines)
 
 
@@ -216,18 +226,70 @@ def require_plots() -> None:
         import matplotlib  # noqa: F401 (presence is the question)
     except ImportError:
         raise ValueError(
-            "figures need matplotlib: pip install 'isingnpu[plot]', or leave out --plot"
+            "figures need matplotlib: pip install 'isingnpu[plot]', or leave out --plot and "
+            "--figures"
         ) from None
 
 
-def save_crossings(point: CriticalPoint, path: Path) -> None:
-    """Both crossings side by side as a PNG."""
+def check_figures(family: str, plot: Path | None, folder: Path | None) -> None:
+    """Raise ValueError for figures that could not be drawn or written after the computation."""
+    if plot is None and folder is None:
+        return
+    require_plots()
+    if plot is not None:
+        if plot.suffix not in FIGURE_SUFFIXES:
+            raise ValueError(f"--plot {plot}: the name must end in {', '.join(FIGURE_SUFFIXES)}")
+        if plot.is_dir() or not plot.parent.is_dir():
+            raise ValueError(f"--plot {plot}: name a file in a folder that exists")
+    if folder is not None:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"--figures {folder} is a file; name a folder")
+        from isingnpu.criticality import illustration
+
+        illustration.check_family(family)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """A figure of isingnpu.plot as png, pdf or svg by the name, whole or not at all."""
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:])
+
+
+def save_critical(point: CriticalPoint, path: Path) -> None:
+    """Curves and collapses of a critical point in one figure."""
     from isingnpu import plot
 
-    fig, axes = plot.figure(2)
-    for ax, quantity in zip(axes, ("xi", "binder"), strict=True):
-        plot.plot_crossing(point, ax, quantity)
-    fig.savefig(path, format="png")
+    save_figure(plot.critical_figure(point), path)
+
+
+def save_figures(
+    point: CriticalPoint,
+    folder: Path,
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+    progress: Callable[[object], object] = lambda status: None,
+) -> Iterator[Path]:
+    """critical.png, snapshots.png and correlation.png of a named lattice, each yielded when it
+    is written. The states and correlations are sampled for it, some seconds, with point.seed."""
+    from isingnpu import plot
+    from isingnpu.criticality import illustration
+
+    folder.mkdir(parents=True, exist_ok=True)
+    family, beta_c = point.lattice, point.beta_c.value
+    device: dict[str, Any] = {"seed": point.seed, "backend": backend, "threads": threads}
+    yield _saved(plot.critical_figure(point), folder / "critical.png")
+    progress("sampling states at three temperatures ...")
+    states = illustration.snapshots(family, beta_c, **device)
+    yield _saved(plot.snapshot_figure(states), folder / "snapshots.png")
+    progress("sampling correlations ...")
+    decay = illustration.decay(family, beta_c, nu=point.universality.nu, **device)
+    yield _saved(plot.correlation_figure(decay), folder / "correlation.png")
+
+
+def _saved(figure: Any, path: Path) -> Path:
+    save_figure(figure, path)
+    return path
 
 
 @contextmanager
@@ -236,7 +298,9 @@ def status_line(shown: bool) -> Iterator[Callable[[object], None]]:
 
     def show(status: object) -> None:
         if shown:
-            print(f"\r\033[K{status}", end="", file=sys.stderr, flush=True)
+            # a longer line would wrap, and only its last part be erased
+            line = str(status)[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
     try:
         yield show

@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from planted_point import planted_point
 
-from isingnpu import Run, families
+from isingnpu import Run, criticality, families, results
 from isingnpu.backend import find_backend
 from isingnpu.cli import main
 
@@ -164,6 +165,13 @@ BAD_ARGUMENTS = {
     "zero time": (["anneal", "ring.txt", "--time-limit", "0"], "time_limit"),
     "unknown lattice": (["critical", "--lattice", "penrose"], "penrose"),
     "no transition": (["critical", "--lattice", "chain", "--sizes", "8", "16"], "chain"),
+    "figure format": (["critical", "--plot", "point.jpg"], ".png, .pdf, .svg"),
+    "figure folder": (["critical", "--plot", "none/point.png"], "a folder that exists"),
+    "figures on a file": (["critical", "--figures", "ring.txt"], "ring.txt is a file"),
+    "figures of a graph": (
+        ["critical", "--lattice", "random_regular", "--figures", "out"],
+        "no layers to draw",
+    ),
     "report on a file": (["report", "--out", "ring.txt"], "ring.txt"),
     "unknown suite": (["bench", "speed"], "speed"),
 }
@@ -196,6 +204,63 @@ def test_an_asymmetric_matrix_is_refused(ring, capsys):
     }  # fmt: skip
     np.savez(ring / "skew.npz", **arrays)
     assert_refused(ring, capsys, ["anneal", "skew.npz"], "skew.npz", "symmetric", "J[0, 1]")
+
+
+@pytest.fixture
+def found(monkeypatch):
+    """find_beta_c returns a planted point after one line of progress; the arguments it got."""
+    got = {}
+
+    def find(family, sizes, *, progress, **options):
+        got.update(family=family, sizes=sizes, **options)
+        progress("production, 1 s: beta_c = 0.4407(2)")
+        return planted_point()
+
+    monkeypatch.setattr(criticality, "find_beta_c", find)
+    return got
+
+
+def test_critical_asks_for_what_was_given_and_prints_json(found, tmp_path, capsys):
+    plot = tmp_path / "point.png"
+    code, made = run_json(
+        capsys, "critical", "--lattice", "triangular", "--sizes", "4", "6", "8", "--seconds", "3",
+        "--universality", "ising", "--seed", "5", "--threads", "1", "--plot", str(plot),
+    )  # fmt: skip
+    assert code == 0
+    assert found == {
+        "family": "triangular", "sizes": [4, 6, 8], "budget_s": 3.0, "universality": "ising",
+        "seed": 5, "threads": 1, "backend": "auto",
+    }  # fmt: skip
+    assert made == json.loads(json.dumps(planted_point().to_json()))
+    assert [path.name for path in tmp_path.iterdir()] == ["point.png"]
+
+
+def test_critical_leaves_sizes_to_the_family_and_shows_no_progress_in_a_pipe(found, capsys):
+    assert main(["critical"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "beta_c   0.5000(10)" in captured.out
+    assert (found["family"], found["sizes"], found["universality"]) == ("square", None, None)
+
+
+def test_critical_prints_the_result_before_figures_can_fail(found, tmp_path, monkeypatch, capsys):
+    def fail(point, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(results, "save_critical", fail)
+    assert main(["critical", "--plot", str(tmp_path / "point.png")]) == 2
+    captured = capsys.readouterr()
+    assert "beta_c   0.5000(10)" in captured.out
+    assert "No space left" in captured.err
+
+
+def test_critical_names_the_figures_it_wrote(found, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        results, "save_figures", lambda point, folder, **options: iter([folder / "a.png"])
+    )
+    folder = tmp_path / "figures"
+    assert main(["critical", "--figures", str(folder)]) == 0
+    assert f"wrote    {folder / 'a.png'}\n" in capsys.readouterr().out
 
 
 def test_info_names_backends_and_sensors_with_reasons(capsys):

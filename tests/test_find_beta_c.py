@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.interpolate import CubicSpline
 
 from isingnpu import IsingModel, ShortChain, disorder, exact, lattice
 from isingnpu.criticality import (
@@ -387,9 +388,11 @@ def test_curves_and_crossings_meet_near_beta_c():
     for crossing in point.crossings:
         small_, large = (c for c in point.curves if c.size in crossing.sizes)
         kind = "xi" if crossing.ratio == "xi/L" else "binder"
-        gap = getattr(large, kind) - getattr(small_, kind)
+        # sizes have grids of their own: the larger one's lies inside
+        known = np.isfinite(getattr(small_, kind))
+        other = CubicSpline(small_.beta[known], getattr(small_, kind)[known])(large.beta)
         # linear between the points of a curve; it may end before the crossing
-        zero = np.interp(0, gap, curve.beta, left=np.nan, right=np.nan)
+        zero = np.interp(0, getattr(large, kind) - other, large.beta, left=np.nan, right=np.nan)
         assert np.isnan(zero) or crossing.beta.value == pytest.approx(zero, abs=spacing / 10)
 
 
@@ -450,8 +453,11 @@ def test_chi_of_a_curve_peaks_at_the_susceptibility_of_the_enumerated_torus():
     p = np.exp(-np.outer(curve.beta, energy - energy.min()))
     p /= p.sum(axis=1, keepdims=True)
     chi = 16 * (p @ m**2 - (p @ m) ** 2)
-    assert np.all(np.abs(curve.chi - chi) < 6 * curve.chi_error)
-    assert curve.chi_error.max() < 0.02 * chi.max()
+    reached = np.isfinite(curve.chi)
+    assert reached.sum() > 0.8 * len(chi)
+    assert np.all(np.abs(curve.chi - chi)[reached] < 6 * curve.chi_error[reached])
+    assert curve.chi_error[reached].max() < 0.02 * chi.max()
+    assert 0 < np.argmax(curve.chi[reached]) < reached.sum() - 1
 
 
 # --- Refusals -----------------------------------------------------------------------------------

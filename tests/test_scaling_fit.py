@@ -364,7 +364,7 @@ def test_exponents_of_the_classes_obey_their_relations():
         # beta = nu (d - 2 + eta) / 2 is 1/8 in 2D and 0.326419(3) in 3D (Kos et al. 2016)
         assert known.nu * (d - 2 + known.eta) / 2 == pytest.approx({2: 0.125, 3: 0.326419}[d],
                                                                    abs=3e-6)  # fmt: skip
-    assert Universality(2.0, 0.5, 1.5, step=0.5) == MEAN_FIELD
+    assert Universality(2.0, 0.5, 1.5, 0.5, step=0.5) == MEAN_FIELD
     assert MEAN_FIELD.omega_range(400) == (0.4, 0.6)
 
 

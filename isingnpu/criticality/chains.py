@@ -32,12 +32,12 @@ KEPT = ("abs_magnetization",)  # beside the moments of every histogram
 BLOCKS = 128  # of the chains of one model
 PLANE_CHAINS = max(512, PLANE_READS)
 LANE_CHAINS, LANE_COST = 128, 5.0  # and the time of an update in units of one in planes
-CLUSTER_CHAINS, CLUSTER_COST = 64, 40.0  # the cost per neighbour
+CLUSTER_CHAINS, CLUSTER_COST = 64, 25.0  # the cost per neighbour
 MIN_WORK = float(
     1 << 26
 )  # of a run that tells the pace; the start of a run counts in shorter ones
 MELTING = 20  # Swendsen-Wang sweeps before the first Wolff cluster
-CLUSTER_TAU = 0.75  # tau of local moves beyond which clusters win, the work of both counted
+CLUSTER_TAU = 0.5  # tau of local moves beyond which clusters win, the work of both counted
 
 
 @dataclass(frozen=True)

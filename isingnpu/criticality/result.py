@@ -17,7 +17,8 @@ from isingnpu.criticality.universal import CriticalRatios, Universality
 from isingnpu.model import Reference
 from isingnpu.statistics import Estimate
 
-CURVE_POINTS = 21
+CURVE_POINTS = 31
+CURVE_REACH = 1.5
 CROSSING_STEPS = 4
 
 
@@ -136,16 +137,19 @@ class CriticalPoint:
 
 
 def curves(histograms: Sequence[Histogram]) -> tuple[Curve, ...]:
-    """Ratios of every size around the sampled beta, as far as the largest size reaches: one
-    inverse standard deviation of its energy, where about a third of its samples is effective."""
-    width = 1 / max(h.energy_deviation for h in histograms)
-    grid = histograms[0].beta + width * np.linspace(-1, 1, CURVE_POINTS)
+    """Ratios of every size as far around the sampled beta as its samples reach: 1.5 inverse
+    standard deviations of its energy, nan where less than a tenth of them is effective."""
     made = []
     for histogram in histograms:
+        reach = CURVE_REACH / histogram.energy_deviation
+        grid = histogram.beta + reach * np.linspace(-1, 1, CURVE_POINTS)
         rows = [observable_names(histogram).index(name) for name in (*RATIOS, "chi'")]
-        values, errors = np.empty((2, len(rows), CURVE_POINTS))
+        values, errors = np.full((2, len(rows), CURVE_POINTS), np.nan)
         for i, beta in enumerate(grid):
-            at, samples = observable_samples(histogram, float(beta))
+            try:
+                at, samples = observable_samples(histogram, float(beta))
+            except OutOfRange:
+                continue
             values[:, i] = at[rows]
             errors[:, i] = samples[rows].std(axis=1) * math.sqrt(samples.shape[1] - 1)
         pairs = [x for pair in zip(values, errors, strict=True) for x in pair]
