@@ -18,8 +18,10 @@ from isingnpu.archive import FilePath
 from isingnpu.backend import get_backend
 from isingnpu.bench.cases import SUITES, KernelCase, Options, TargetCase
 from isingnpu.bench.clock import clock_name, clock_of
+from isingnpu.bench.critical import CRITICAL, CriticalCase, measure_critical
 from isingnpu.bench.kernels import measure_kernel
 from isingnpu.bench.peer import WrongEnergy
+from isingnpu.bench.points import COVERAGE, POINTS, PointCase, measure_point
 from isingnpu.bench.records import Record, append_jsonl, read_jsonl, this_machine
 from isingnpu.bench.tables import compare, report, table
 from isingnpu.bench.targets import measure_target
@@ -38,6 +40,15 @@ __all__ = [
 ]
 
 
+# Minutes; `critical` beside packages that few have.
+ON_REQUEST: dict[str, tuple[CriticalCase | PointCase, ...]] = {
+    "critical": CRITICAL,
+    "points": POINTS,
+    "coverage": COVERAGE,
+}
+Case = KernelCase | TargetCase | CriticalCase | PointCase
+
+
 def run_suite(
     names: Iterable[str],
     *,
@@ -49,12 +60,12 @@ def run_suite(
     progress: Callable[[str], object] | None = None,
     data: FilePath | None = None,
 ) -> list[Record]:
-    """One record per case of the suites or cases in `names`, all suites if there are none.
+    """One record per case of the suites or cases in `names`, all of SUITES if there are none.
 
     quick: tiny instances and few sweeps. seed: of the instances and of the reads. progress: told
     what is measured now. data: folder with gset/, default $ISINGNPU_DATA, then ../shared/data of
     a checkout. A case whose file is missing has a record without a value, and the reason in its
-    notes. Raises ValueError for an unknown name, BackendUnavailable, WrongEnergy."""
+    notes. Raises ValueError for an unknown name, BackendUnavailable, WrongEnergy, Disagreement."""
     for name, value in (("repeats", repeats), ("threads", threads)):
         if isinstance(value, bool) or int(value) != value or value < 1:
             raise ValueError(f"{name} must be a whole number >= 1, got {value}")
@@ -71,25 +82,28 @@ def run_suite(
     return [_measure(case, options, progress or (lambda status: None)) for case in _cases(names)]
 
 
-def _cases(names: Iterable[str]) -> list[KernelCase | TargetCase]:
-    by_name = {case.name: case for suite in SUITES.values() for case in suite}
-    chosen: dict[str, KernelCase | TargetCase] = {}
+def _cases(names: Iterable[str]) -> list[Case]:
+    suites: dict[str, tuple[Case, ...]] = {**SUITES, **ON_REQUEST}
+    by_name = {case.name: case for suite in suites.values() for case in suite}
+    chosen: dict[str, Case] = {}
     for name in list(names) or SUITES:
-        if name in SUITES:
-            chosen |= {case.name: case for case in SUITES[name]}
+        if name in suites:
+            chosen |= {case.name: case for case in suites[name]}
         elif name in by_name:
             chosen[name] = by_name[name]
         else:
-            allowed = ", ".join([*SUITES, *by_name])
+            allowed = ", ".join([*SUITES, *by_name, *ON_REQUEST])
             raise ValueError(f"no suite or case is called {name!r}; there are {allowed}")
     return list(chosen.values())
 
 
-def _measure(
-    case: KernelCase | TargetCase, options: Options, progress: Callable[[str], object]
-) -> Record:
+def _measure(case: Case, options: Options, progress: Callable[[str], object]) -> Record:
     progress(f"{case.name} ...")
     try:
+        if isinstance(case, CriticalCase):
+            return measure_critical(case, options)
+        if isinstance(case, PointCase):
+            return measure_point(case, options)
         if isinstance(case, KernelCase):
             return measure_kernel(case, options)
         return measure_target(case, options)
