@@ -55,7 +55,7 @@ def _quartic_graph(size: int, instance: int) -> IsingModel:
     return disorder.random_regular(size, 4, seed=instance)
 
 
-PLANE = (8, 16, 32, 64)
+PLANE = (12, 24, 48, 96)
 GRAPHS = (256, 512, 1024, 2048)
 POINTS = (
     PointCase("beta-c-square", lattice.square, PLANE),
@@ -77,6 +77,8 @@ def measure_point(case: PointCase, options: Options) -> Record:
     points = [_found(case, options, options.seed + k) for k in range(calls)]
     samples = [1 / (p.beta_c.error**2 * p.seconds) for p in points]
     last = points[-1]
+    first = () if case.instances is None else (0,)
+    largest = case.family(last.sizes[-1], *first)
     return Record(
         case=case.name,
         metric=case.metric,
@@ -84,7 +86,8 @@ def measure_point(case: PointCase, options: Options) -> Record:
         value=float(np.median(samples)),
         low=min(samples),
         high=max(samples),
-        n=last.sizes[-1],
+        n=largest.n,
+        edges=largest.n_edges,
         replicas=case.instances or 1,
         sweeps=max(last.sweeps),
         repeats=calls,
