@@ -106,11 +106,13 @@ def test_local_moves_are_left_where_clusters_decorrelate_faster():
     planes, lanes = (
         System.of([lattice.square(8, Jx=Jx)], 8) for Jx in (1, math.pi / 3)
     )  # only small whole numbers are counted in bits
-    limit = chains.CLUSTER_TAU * 4 * chains.CLUSTER_COST
+    limit = chains.CLUSTER_TAU * 4 * chains.LATTICE_COST
     assert planes.moves(0.99 * limit, 0.5) == planes.local
     assert planes.moves(1.01 * limit, 0.26).clusters == 4
     assert lanes.local.chains == chains.LANE_CHAINS < planes.local.chains
     assert lanes.moves(1.01 * limit / chains.LANE_COST, 0.5).dynamics == "wolff"
+    graph = System.of([lattice.honeycomb(8)], 8)
+    assert graph.moves(1.01 * limit, 0.5) == graph.local
 
 
 def test_hot_and_cold_starts_differ_until_they_are_equilibrated():

@@ -55,15 +55,15 @@ def _quartic_graph(size: int, instance: int) -> IsingModel:
     return disorder.random_regular(size, 4, seed=instance)
 
 
-PLANE = (12, 24, 48, 96)
+PLANE, SMALLER = (12, 24, 48, 96), (8, 16, 32, 64)
 GRAPHS = (256, 512, 1024, 2048)
 POINTS = (
     PointCase("beta-c-square", lattice.square, PLANE),
     PointCase("beta-c-square-ising", lattice.square, (16, 32, 64), "ising"),
     PointCase("beta-c-cubic-ising", lattice.cubic, (8, 12, 16, 24), "ising"),
-    PointCase("beta-c-triangular", lattice.triangular, PLANE),
-    PointCase("beta-c-honeycomb", lattice.honeycomb, PLANE),
-    PointCase("beta-c-kagome", lattice.kagome, PLANE),
+    PointCase("beta-c-triangular", lattice.triangular, SMALLER),
+    PointCase("beta-c-honeycomb", lattice.honeycomb, SMALLER),
+    PointCase("beta-c-kagome", lattice.kagome, SMALLER),
     PointCase("beta-c-anisotropic", _anisotropic, PLANE),
     PointCase("beta-c-regular3", _cubic_graph, GRAPHS, "mean-field", instances=16),
     PointCase("beta-c-regular4", _quartic_graph, GRAPHS, "mean-field", instances=16),

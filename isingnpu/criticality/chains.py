@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from isingnpu import rng
 from isingnpu.annealing import resume, sample
+from isingnpu.bonds import cluster_bonds
 from isingnpu.criticality.estimators import OBSERVED, Box, Histogram
 from isingnpu.criticality.refusals import SmallBudget
-from isingnpu.layout import PLANE_READS, choose_layout
+from isingnpu.layout import choose_layout
 from isingnpu.model import IsingModel
 from isingnpu.run import Run
 
@@ -30,9 +31,10 @@ GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: keys of neighbouring seeds d
 MAX_DIFFERENCE = 5.0  # standard errors between hot and cold starts
 KEPT = ("abs_magnetization",)  # beside the moments of every histogram
 BLOCKS = 128  # of the chains of one model
-PLANE_CHAINS = max(512, PLANE_READS)
+PLANE_CHAINS = 512
 LANE_CHAINS, LANE_COST = 128, 5.0  # and the time of an update in units of one in planes
-CLUSTER_CHAINS, CLUSTER_COST = 64, 25.0  # the cost per neighbour
+CLUSTER_CHAINS = 64
+LATTICE_COST, GRAPH_COST = 25.0, 100.0  # per neighbour: clusters on hypercubic lattices, on others
 MIN_WORK = float(
     1 << 26
 )  # of a run that tells the pace; the start of a run counts in shorter ones
@@ -55,11 +57,12 @@ class Moves:
 class System:
     """One size: its box, and its models, of one number of sites; several for a random graph.
 
-    local: how it moves as long as tau is short."""
+    local: how it moves as long as tau is short; cluster_cost: `Moves.cost` of clusters."""
 
     models: tuple[IsingModel, ...]
     box: Box
     local: Moves
+    cluster_cost: float
 
     @classmethod
     def of(cls, models: Sequence[IsingModel], size: int) -> System:
@@ -68,15 +71,17 @@ class System:
         widest = max(boxes, key=lambda box: box.levels * box.width)
         planes = choose_layout(models[0], PLANE_CHAINS).name == "plane"
         chains, cost = (PLANE_CHAINS, 1.0) if planes else (LANE_CHAINS, LANE_COST)
-        return cls(tuple(models), widest, Moves("metropolis", chains, 1, cost))
+        local = Moves("metropolis", chains, 1, cost)
+        per_neighbour = LATTICE_COST if cluster_bonds(models[0]).axes else GRAPH_COST
+        neighbours = models[0].csr.nnz / models[0].n
+        return cls(tuple(models), widest, local, per_neighbour * neighbours)
 
     def moves(self, tau: float, m2: float) -> Moves:
         """What decorrelates fastest where local moves have this tau and <m^2> is about m2: a
         Wolff cluster has N m2 sites on average, a sweep of 1 / m2 of them flips N."""
-        cost = CLUSTER_COST * self.models[0].csr.nnz / self.box.sites
-        if tau * self.local.cost < CLUSTER_TAU * cost:
+        if tau * self.local.cost < CLUSTER_TAU * self.cluster_cost:
             return self.local
-        return Moves("wolff", CLUSTER_CHAINS, max(1, round(1 / m2)), cost)
+        return Moves("wolff", CLUSTER_CHAINS, max(1, round(1 / m2)), self.cluster_cost)
 
     def work(self, moves: Moves, sweeps: int) -> float:
         """Of that many sweeps of all chains, in updates in bit planes."""
