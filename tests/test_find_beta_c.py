@@ -431,7 +431,8 @@ def test_graphs_have_no_length_and_one_ratio():
     point = regular()
     assert point.fit.dof == 1  # U4 of three sizes: one correction, beta_c
     assert all(np.isnan(curve.xi).all() for curve in point.curves)
-    assert all(np.isfinite(curve.binder).all() for curve in point.curves)
+    # nan only at the ends of a curve, where less than a tenth of the samples is effective
+    assert all(np.isfinite(curve.binder[3:-3]).all() for curve in point.curves)
     assert {crossing.ratio for crossing in point.crossings} == {"U4"}
 
 
