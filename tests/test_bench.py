@@ -94,10 +94,10 @@ def test_every_case_yields_one_record_with_its_spread(case, small_gset):
 
 
 def test_case_names_are_those_that_other_tools_read():
-    names = "square-p10 square-p7 square-avx2 square-2-threads square-1024 cubic-p10 ea3d-p10 "
-    names += "graph-G1 graph-G22 graph-G55 graph-ea16 bitgraph-G1 bitgraph-G22 bitgraph-G55 "
-    names += "bitgraph-G81 bitgraph-ea16 bitgraph-regular6-1e5 bitgraph-regular6-1e6 dense-k2000 "
-    names += "real-degree6 real-degree6-frozen swendsen-wang-1024 wolff-1024"
+    names = "square-p10 square-p7 square-p10-avx2 square-p10-2threads square-1024 cubic-p10 "
+    names += "ea3d-p10 graph-G1 graph-G22 graph-G55 graph-ea16 graph-regular6-1e5 "
+    names += "graph-regular6-1e6 bitgraph-G1 bitgraph-G22 bitgraph-G55 bitgraph-G81 "
+    names += "bitgraph-ea16 dense-k2000 real-degree6 real-degree6-frozen swendsen-wang wolff"
     assert {case.name for case in bench.SUITES["kernels"]} == set(names.split())
     assert len({case.name for suite in bench.SUITES.values() for case in suite}) == sum(
         map(len, bench.SUITES.values())
@@ -248,7 +248,7 @@ def test_cycles_are_those_of_the_measured_frequency(no_peer, monkeypatch):
 
 
 def test_another_processor_is_measured_in_a_child_process():
-    (record,) = bench.run_suite(["square-avx2"], quick=True, repeats=1)
+    (record,) = bench.run_suite(["square-p10-avx2"], quick=True, repeats=1)
     assert record.measured
     assert record.notes[-1] == "code for haswell, in a child process"
 

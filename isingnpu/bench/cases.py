@@ -198,8 +198,8 @@ def _in_planes(name: str, build: Callable[[Options], IsingModel], **more: Any) -
 KERNELS = (
     _on_lattice("square-p10", _square, checkerboard=True),
     _on_lattice("square-p7", _square, rounds=7, checkerboard=True),
-    _on_lattice("square-avx2", _square, processor="haswell", checkerboard=True),
-    _on_lattice("square-2-threads", _square, threads=2, wall=True, simple_sweeps=0),
+    _on_lattice("square-p10-avx2", _square, processor="haswell", checkerboard=True),
+    _on_lattice("square-p10-2threads", _square, threads=2, wall=True, simple_sweeps=0),
     _on_lattice("square-1024", _small_square, peers=(NAME,), checkerboard=True),
     _on_lattice("cubic-p10", lambda o: lattice.cubic(_slab(o))),
     _on_lattice(
@@ -217,8 +217,8 @@ KERNELS = (
     _in_planes("bitgraph-G55", lambda o: _gset("G55", o), peer_reads=8),
     _in_planes("bitgraph-G81", lambda o: _gset("G81", o), peer_reads=4),
     _in_planes("bitgraph-ea16", _glass, peer_reads=8),
-    _in_planes("bitgraph-regular6-1e5", partial(_regular, 100_000), sweeps=20, peer_reads=8),
-    _in_planes("bitgraph-regular6-1e6", partial(_regular, 1_000_000), sweeps=5, peers=()),
+    _in_planes("graph-regular6-1e5", partial(_regular, 100_000), sweeps=20, peer_reads=8),
+    _in_planes("graph-regular6-1e6", partial(_regular, 1_000_000), sweeps=5, peers=()),
     _on_graph(
         "dense-k2000",
         lambda o: disorder.sherrington_kirkpatrick(64 if o.quick else 2000, seed=o.seed),
@@ -227,7 +227,7 @@ KERNELS = (
     _on_graph("real-degree6", _real, sweeps=100, peer_reads=16),
     _on_graph("real-degree6-frozen", _real, sweeps=100, peer_reads=64, betas=_frozen),
     KernelCase(
-        "swendsen-wang-1024",
+        "swendsen-wang",
         _small_square,
         reads=1,
         sweeps=10,
@@ -236,7 +236,7 @@ KERNELS = (
         dynamics="swendsen-wang",
     ),
     KernelCase(
-        "wolff-1024",
+        "wolff",
         _small_square,
         reads=1,
         sweeps=20,
