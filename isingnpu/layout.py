@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from isingnpu.cell import nearest_neighbour_cell
+from isingnpu.geometry import Geometry
 from isingnpu.model import IsingModel
 from isingnpu.rng import LAYOUT_VERSION
 
@@ -31,6 +33,7 @@ MAX_READS = {"lane": 1 << 36, "plane": 1 << 38, "lattice": 1 << 21, "shared": 1 
 # One large lattice, few reads: sites fill the words better than replicas do.
 LATTICE_SITES = 4096
 LATTICE_READS = 16
+MAX_PERIOD = 8  # of colours; more of them would leave most of a row's words empty
 # Many reads of a sparse model with few thresholds: bits fill the words better than bytes do.
 # Each binary digit of the couplings and fields, at most PLANE_WEIGHT quanta, is counted apart.
 PLANE_READS = 256
@@ -101,18 +104,24 @@ class Colouring:
         return colour.ravel(), np.repeat(row, self.basis), np.repeat(x // self.period, self.basis)
 
 
-def colouring(shape: tuple[int, ...], vectors: Array, basis: Array) -> Colouring:
+def colouring(
+    shape: tuple[int, ...], vectors: Array, basis: Array, closed: Sequence[bool]
+) -> Colouring | None:
     """The regular colouring of least period, then least steps, in which no nearest neighbours
-    share a colour. Basis sites have colours of their own: only bonds between copies of one
-    basis site ask for a period above 1."""
+    share a colour, also not around an axis that is closed; None if its period exceeds MAX_PERIOD.
+
+    Basis sites have colours of their own: only bonds between copies of one basis site ask for a
+    period above 1. Odd extents that two colours do not close around take a factor they share."""
     cell = nearest_neighbour_cell(vectors, basis)
     offsets = np.array([o for source, target, o in cell.bonds if source == target], np.int64)
-    for period in itertools.count(1):
+    around = np.array([extent if c else 0 for extent, c in zip(shape, closed, strict=True)])
+    for period in range(1, MAX_PERIOD + 1):
         for head in itertools.product(range(period), repeat=len(shape) - 1):
             steps = (*head, 1 % period)
-            if len(offsets) == 0 or np.all(offsets @ np.array(steps) % period):
+            apart = len(offsets) == 0 or np.all(offsets @ np.array(steps) % period)
+            if apart and not np.any(around * steps % period):
                 return Colouring(tuple(shape), len(basis), period, steps)
-    raise AssertionError("unreachable: a period above all offsets colours any lattice")
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,6 +194,15 @@ def _check_order(order: ArrayLike | None, n: int) -> Array:
     return visits.astype(np.int64)
 
 
+def geometry_colouring(geometry: Geometry) -> Colouring | None:
+    """`colouring` of a geometry with positions."""
+    assert geometry.vectors is not None
+    assert geometry.basis is not None
+    boundary = geometry.boundary or ("periodic",) * len(geometry.shape)
+    closed = [name != "open" for name in boundary]
+    return colouring(geometry.shape, geometry.vectors, geometry.basis, closed)
+
+
 def lattice_obstacle(model: IsingModel) -> str | None:
     """Why the model cannot have layout `lattice`, or None."""
     geometry = model.geometry
@@ -192,14 +210,12 @@ def lattice_obstacle(model: IsingModel) -> str | None:
         return "it has no lattice geometry"
     if not model.quantized.table:
         return "its couplings are not small multiples of one number"
-    colours = colouring(geometry.shape, geometry.vectors, geometry.basis)
-    for axis, (extent, step) in enumerate(zip(geometry.shape, colours.steps, strict=True)):
-        closed = not geometry.boundary or geometry.boundary[axis] != "open"
-        if closed and extent * step % colours.period:
-            return (
-                f"extent {extent} of axis {axis} is no multiple of {colours.period}: "
-                f"{colours.colours} colours do not close around that axis, unless it is open"
-            )
+    colours = geometry_colouring(geometry)
+    if colours is None:
+        return (
+            f"no colouring of at most {MAX_PERIOD} colours per basis site closes around the axes "
+            f"that are not open, of extents {geometry.shape}"
+        )
     colour, _, _ = colours.place()
     csr = model.csr
     own = np.repeat(np.arange(model.n), np.diff(csr.indptr))
@@ -216,9 +232,8 @@ def lattice_layout(model: IsingModel) -> Layout:
         raise ValueError(f"layout 'lattice' does not fit this model: {obstacle}")
     geometry = model.geometry
     assert geometry is not None
-    assert geometry.vectors is not None
-    assert geometry.basis is not None
-    colours = colouring(geometry.shape, geometry.vectors, geometry.basis)
+    colours = geometry_colouring(geometry)
+    assert colours is not None
     colour, row, column = colours.place()
     words = colours.words
     order = np.lexsort((column // words, column % words, row, colour))

@@ -117,13 +117,9 @@ def uniform_program(
 
     Raises ValueError where the colours do not close around an axis or J, h have no quantum."""
     names = boundaries(boundary, len(shape))
-    colours = colouring(shape, cell.vectors, cell.basis)
-    for axis, (extent, step) in enumerate(zip(shape, colours.steps, strict=True)):
-        if names[axis] != "open" and extent * step % colours.period:
-            raise ValueError(
-                f"extent {extent} of axis {axis} is no multiple of {colours.period}, "
-                "as the colours need around an axis that is not open"
-            )
+    colours = colouring(shape, cell.vectors, cell.basis, [name != "open" for name in names])
+    if colours is None:
+        raise ValueError(f"no regular colouring closes around the axes of {shape} with {names}")
     couplings = np.broadcast_to(np.asarray(J, np.float64), (len(cell.bonds),))
     both = [
         *((s, t, o, k) for k, (s, t, o) in enumerate(cell.bonds)),

@@ -144,9 +144,9 @@ def with_diagonal():
     [
         (graph(6), "no lattice geometry"),
         (disorder.complete(8), "no lattice geometry"),
-        (lattice.triangular(4), "extent 4 of axis 0 is no multiple of 3: 3 colours do not close"),
-        (lattice.square((4, 5)), "extent 5 of axis 1 is no multiple of 2: 2 colours do not close"),
-        (lattice.square((3, 4), boundary=("antiperiodic", "open")), "extent 3 of axis 0"),
+        (lattice.triangular(11), r"at most 8 colours .* extents \(11, 11\)"),
+        (lattice.square((4, 5)), r"no colouring .* closes around .* extents \(4, 5\)"),
+        (lattice.square((3, 4), boundary=("antiperiodic", "periodic")), "no colouring"),
         (disorder.edwards_anderson((4, 4), disorder="gaussian"), "not small multiples"),
         (with_diagonal(), "it couples sites 0 and 5 of one colour"),
     ],
@@ -159,3 +159,27 @@ def test_obstacle_to_the_lattice_layout_is_named(model, reason):
 def test_lattice_without_obstacle():
     assert lattice_obstacle(lattice.square(4, h=1)) is None
     assert lattice_obstacle(lattice.cubic((4, 6, 2), boundary="open")) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "colours"),
+    [
+        (lattice.square((4, 6)), 2),
+        (lattice.square((5, 7), boundary="open"), 2),
+        (lattice.square((5, 3), boundary=("open", "antiperiodic")), 3),
+        (lattice.square(25), 5),
+        (lattice.square((7, 21)), 7),
+        (lattice.cubic((3, 9, 15)), 3),
+        (lattice.triangular((6, 9)), 3),
+        (lattice.triangular(8), 4),
+        (lattice.honeycomb(7), 2),
+    ],
+)
+def test_extents_that_two_colours_do_not_fit_take_more(model, colours):
+    layout = choose_layout(model, 1, "lattice")
+    assert layout.colours == colours
+    for k in range(colours):
+        sites = np.flatnonzero(layout.colour == k)
+        assert model.csr[sites][:, sites].nnz == 0
+    place = layout.colour, layout.row, layout.column
+    assert len(set(zip(*(x.tolist() for x in place), strict=True))) == model.n
