@@ -92,7 +92,8 @@ class SwendsenWangPlan:
         distinct, rows = threshold_rows(betas, len(request.replicas))
         limits = self.tables.limits(distinct)
         weights = np.zeros((0, request.model.n)) if weights is None else weights
-        weights = np.ascontiguousarray(weights, np.float64)
+        padded = np.zeros((len(weights), 64 * self.tables.block.width + 1))
+        padded[:, : request.model.n], padded[:, -1] = weights, np.sum(weights, axis=1)
         samples = (first + len(rows)) // every - first // every if every else 0
         watch = first, every, track, request.improved, request.dynamics.clusters
 
@@ -108,7 +109,7 @@ class SwendsenWangPlan:
                 np.zeros((many, samples)),
             )
             own = np.array(np.broadcast_to(own, (len(rows), many)))
-            self._sweep(part, own, limits, watch, weights, out)
+            self._sweep(part, own, limits, watch, padded, out)
             return out
 
         for part in self.parts:

@@ -132,46 +132,40 @@ def swendsen_wang(code: Any, clock: Any, spins: Any, graph: Any, places: Any, sc
 @njit
 def grow(code: Any, site: Any, mark: Any, clock: Any, spins: Any, graph: Any, places: Any,
          scratch: Any, table: Any, rows: Any, width: Any, keys: Any, use: Any) -> Any:  # fmt: skip
-    """Grow and flip the cluster of a site; returns its size, vector calls and change of energy.
+    """Grow the cluster of a site and flip it, spin by spin; returns its size, vector calls and
+    change of energy, the sum of what each flip changes.
 
     scratch: after those of `draw_group`, drawn (groups,), the mark of the clock that a group was
     drawn for; joined (words,), 0 between clusters; queue (sites,)."""
-    indptr, indices, edges = graph[0], graph[1], graph[2]
+    indptr, indices, places_of, couplings = graph[0], graph[1], graph[2], graph[12]
     active, drawn, joined, queue = scratch[0], scratch[3], scratch[4], scratch[5]
-    calls, head, tail = U(0), 0, np.int64(1)
-    queue[0] = site
-    joined[site >> 6] |= ONE << U(site & 63)
+    calls, change, head, tail = U(0), np.int64(0), U(0), ONE
+    queue[head] = site
+    joined[site] = 1
     while head < tail:
         i = U(queue[head])
-        head += 1
+        head += ONE
         own = bit(spins, BEFORE + i)
         for e in range(indptr[i], indptr[i + ONE]):
-            place = U(edges[e, 1])
+            j, place, coupling = U(indices[e]), places_of[e], couplings[e]
             group = place >> U(9)
             if drawn[group] != mark:
                 drawn[group] = mark
                 calls += draw_group(
                     code, group, clock, graph, places, scratch, table, rows, width, keys, use
                 )
-            j = U(indices[e])
-            unlike = own ^ bit(spins, BEFORE + j) ^ U(edges[e, 0] < 0)
-            new = bit(active, place) & ~unlike & ~bit(joined, j)
-            queue[tail] = np.int64(j)
-            tail += np.int64(new)
-            joined[j >> SIX] |= new << (j & U(63))
-    change = np.int64(0)
-    for k in range(tail):
-        i = U(queue[k])
-        own = bit(spins, BEFORE + i)
-        for e in range(indptr[i], indptr[i + ONE]):
-            j = U(indices[e])
-            product = 1 - 2 * np.int64(own ^ bit(spins, BEFORE + j))
-            change += edges[e, 0] * product * np.int64(~bit(joined, j) & ONE)
-    for k in range(tail):
-        i = U(queue[k])
+            apart = own ^ bit(spins, BEFORE + j)
+            change += coupling * (1 - 2 * np.int64(apart))
+            # spins that have flipped already are in `joined`, so what they say here is not used
+            unlike = apart ^ (U(coupling) >> U(63))
+            new = bit(active, place) & ~(unlike | U(joined[j]))
+            queue[tail] = np.uint32(j)
+            tail += new
+            joined[j] |= np.uint8(new)
         spins[U(PAD) + (i >> SIX)] ^= ONE << (i & U(63))
-        joined[i >> SIX] = U(0)
-    return U(tail), calls, 2 * change
+    for k in range(tail):
+        joined[U(queue[k])] = 0
+    return tail, calls, 2 * change
 
 
 @njit
@@ -181,7 +175,7 @@ def grow_all(code: Any, mark: Any, clock: Any, spins: Any, graph: Any, places: A
     """Grow and flip the clusters of the first sites of all replicas; returns the vector calls."""
     sites, calls = scratch[-2], U(0)
     for r in range(rows.size):
-        site = 64 * width * r + np.int64(sites[r])
+        site = U(64 * width * r) + sites[r]
         size, made, change = grow(
             code, site, mark, clock, spins, graph, places, scratch, table, rows, width, keys, use
         )

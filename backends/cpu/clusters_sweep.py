@@ -17,6 +17,7 @@ from . import clusters_lattice as lattice
 from . import clusters_wolff as wolff
 from .clusters_code import ones
 from .clusters_draw import ONE, PAD, U, draw_sites, size_sums
+from .projections import weigh_sites
 
 BEST, SINCE, FLIPS, CALLS = range(4)
 
@@ -160,13 +161,15 @@ def magnetization(code: Any, spins: Any, first: Any, last: Any, n: Any) -> Any:
 
 
 @njit
-def projection(spins: Any, first: Any, weights: Any) -> Any:
-    """sum_i weights[i] s_i for spins as bits from word `first` on."""
-    total = 0.0
-    for i in range(weights.size):
-        up = (spins[PAD + first + (i >> 6)] >> U(i & 63)) & ONE
-        total += weights[i] if up else -weights[i]
-    return total
+def project(code: Any, spins: Any, first: Any, width: Any, weights: Any, out: Any) -> None:
+    """sum_i w_ki s_i to out (k,) for spins as bits from word `first` on.
+
+    weights: (k, 64 width + 1), the last of each row the sum of the others."""
+    at, sites = U(spins.ctypes.data) + U(8 * (PAD + first)), 64 * width
+    for k in range(weights.shape[0]):
+        row = U(weights.ctypes.data) + U(8 * (sites + 1) * k)
+        weigh_sites(code, at, row, U(width), U(out.ctypes.data) + U(8 * k))
+        out[k] = 2 * out[k] - weights[k, sites]
 
 
 @njit
@@ -227,8 +230,7 @@ def sweep_clusters(code: Any, spins: Any, best: Any, model: Any, block: Any, scr
                 magnetizations[r, taken] = magnetization(code, spins, begin, end, n)
                 flips[r, taken] = totals[r, SINCE]
                 totals[r, SINCE] = 0
-                for k in range(weights.shape[0]):
-                    projections[r, taken, k] = projection(spins, begin, weights[k])
+                project(code, spins, begin, width, weights, projections[r, taken])
                 if improved:
                     squares[r, taken], fourths[r, taken] = _size_sums(
                         code, begin, end, flipped[r], scratch

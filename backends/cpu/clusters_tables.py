@@ -186,12 +186,13 @@ class GraphTables:
         edges = np.concatenate(ends, axis=1)
         edges = edges[:, np.lexsort(edges[1::-1])]
         self.tables = (
-            np.searchsorted(edges[0], np.arange(64 * block.words + 1)),
-            edges[1].astype(np.uint32), np.ascontiguousarray(edges[2:].T), groups,
+            np.searchsorted(edges[0], np.arange(64 * block.words + 1)).astype(np.uint64),
+            edges[1].astype(np.uint32), edges[3].astype(np.uint64), groups,
             kinds.reshape(-1, 512), packed(present).reshape(-1, 8),
             others.reshape(-1, 512), packed(negative).reshape(-1, 8),
             block.copies(np.ones(request.model.n, bool)),
             np.stack([owner, other], axis=1).astype(np.uint32), coupling, bonds.owner.size,
+            edges[2].copy(),
         )  # fmt: skip
 
     def limits(self, betas: Array) -> Array:
@@ -212,7 +213,7 @@ class GraphTables:
             pairs, coins = np.zeros((513, 2), np.uint32), np.zeros(size, np.uint64)
             return (*common, pairs, coins, parent, heads, sizes, sums)
         return (
-            *common, np.zeros(groups, np.int64), np.zeros(size, np.uint64),
-            np.zeros(64 * size + 1, np.int64), np.zeros(1, np.int64), np.zeros(LANES, np.uint64),
+            *common, np.zeros(groups, np.int64), np.zeros(64 * size, np.uint8),
+            np.zeros(64 * size + 1, np.uint32), np.zeros(1, np.int64), np.zeros(LANES, np.uint64),
             sums,
         )  # fmt: skip

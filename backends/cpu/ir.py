@@ -275,7 +275,7 @@ class _Loop:
 
 def _element_bytes(kind: Any) -> int:
     element = kind.element if isinstance(kind, ir.VectorType) else kind
-    return max(1, element.width // 8)
+    return 8 if isinstance(element, ir.DoubleType) else max(1, element.width // 8)
 
 
 def emits(write: Callable[..., Word | None]) -> Any:

@@ -138,7 +138,8 @@ class PlanePlan:
         limits = thresholds(request.dynamics, distinct, request.model.quantized)
         if weights is None:
             weights = np.zeros((0, request.model.n))
-        weights = np.ascontiguousarray(np.asarray(weights, np.float64)[:, self.graph.site])
+        weights = np.asarray(weights, np.float64)[:, self.graph.site]
+        weights = np.ascontiguousarray(np.column_stack([weights, weights.sum(axis=1)]))
         samples = (first + len(rows)) // every - first // every if every else 0
 
         def one(block: Block) -> tuple[list[Array], tuple[int, int]]:

@@ -11,6 +11,7 @@ from numba import njit, uint64
 from .planes_code import VECTORS, tally_edges, tally_words, visit
 from .planes_graph import BATCH
 from .planes_settle import LANES, settle
+from .projections import weigh_replicas
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 LOW = 0xFFFFFFFF
@@ -98,15 +99,19 @@ def magnetizations(tally, spins, n, counters, out):
 
 @njit(cache=True)
 def project(tally, spins, weights, out):
-    """sum_i w_ki s_i of every replica; weights (k, slots), out (k, lanes)."""
+    """sum_i w_ki s_i of every replica to out (k, lanes).
+
+    weights: (k, slots + 1), the last of each row the sum of the others."""
+    step, slots = uint64(8 * tally.words), uint64(weights.shape[1] - 1)
     for k in range(len(weights)):
-        for slot in range(weights.shape[1]):
-            weight = weights[k, slot]
-            for w in range(tally.words):
-                word = spins[slot, w]
-                for lane in range(64):
-                    up = (word >> uint64(lane)) & uint64(1)
-                    out[k, 64 * w + lane] += weight if up else -weight
+        total = weights[k, weights.shape[1] - 1]
+        row = uint64(weights.ctypes.data) + uint64(8 * k) * (slots + uint64(1))
+        for w in range(tally.words):
+            some = out[k, 64 * w : 64 * w + 64]
+            at = uint64(spins.ctypes.data) + uint64(8 * w)
+            weigh_replicas(tally, at, step, row, slots, uint64(some.ctypes.data))
+            for lane in range(64):
+                some[lane] = 2 * some[lane] - total
 
 
 @njit(cache=True)
