@@ -33,7 +33,7 @@ from isingnpu.run import Run, provenance
 Array = NDArray[Any]
 
 CHUNK_S = 0.05  # seconds of sweeping between two looks at clock, target and Ctrl-C
-FIRST_CHUNK = 1_000_000  # spin updates before the first look
+FIRST_CHUNK = 4_000_000  # spin updates before the first look
 
 
 @dataclass(frozen=True)

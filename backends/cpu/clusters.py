@@ -62,14 +62,23 @@ class SwendsenWangPlan:
         return None
 
     def load(self, state: State) -> None:
-        energy = energies(self.request, state.best.T, fields(self.request, state.best.T))
         self.parts, block = [], self.tables.block
+        self.unknown: Array | None = state.best
         for replicas in self.blocks.ranges:
             at = self.blocks.lanes(replicas)
             totals = np.zeros((len(replicas), 4), np.int64)
-            totals[:, BEST], totals[:, SINCE] = energy[at], state.flips[at]
+            totals[:, SINCE] = state.flips[at]
             spins, best = block.pack(state.spins[at]), block.pack(state.best[at])
             self.parts.append(Part(replicas, spins, best, totals, *block.places(replicas)))
+
+    def _know_best(self) -> None:
+        """Energies of the best states, which only tracking asks for."""
+        if self.unknown is None:
+            return
+        best, self.unknown = self.unknown.T, None
+        energy = energies(self.request, best, fields(self.request, best))
+        for part in self.parts:
+            part.totals[:, BEST] = energy[self.blocks.lanes(part.replicas)]
 
     def state(self) -> State:
         unpack = self.tables.block.unpack
@@ -89,6 +98,8 @@ class SwendsenWangPlan:
         track: bool = False,
     ) -> Measured:
         request = self.request
+        if track:
+            self._know_best()
         distinct, rows = threshold_rows(betas, len(request.replicas))
         limits = self.tables.limits(distinct)
         weights = np.zeros((0, request.model.n)) if weights is None else weights

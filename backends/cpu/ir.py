@@ -12,6 +12,7 @@ LLVM splits vectors that the processor does not have: one source serves AVX-512,
 # mypy: allow-untyped-calls, allow-untyped-decorators, disable-error-code="no-any-return"
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
@@ -60,9 +61,15 @@ class StaticType(types.Type):
         super().__init__(name=f"{value!r} of {DIGEST}")
 
 
+@functools.lru_cache(maxsize=256)
+def _type(value: Static) -> StaticType:
+    """Made once: numba asks at every call, and a name to compare takes 50 us."""
+    return StaticType(value)
+
+
 @typeof_impl.register(Static)
 def _typeof(value: Static, context: Any) -> StaticType:
-    return StaticType(value)
+    return _type(value)
 
 
 register_model(StaticType)(models.OpaqueModel)
