@@ -118,6 +118,16 @@ def _critical_options(sub: argparse.ArgumentParser) -> None:
         choices=["ising", "mean-field"],
         help="take the crossing values of this class as known (default: fit them)",
     )
+    sub.add_argument(
+        "--instances", type=int, help="random graphs averaged at each size (default 16)"
+    )
+    sub.add_argument(
+        "--sweeps",
+        type=int,
+        nargs="+",
+        help="sweeps of each size in place of a time, for the same result on every machine",
+    )
+    sub.add_argument("--exponents", action="store_true", help="measure nu, eta and z as well")
     sub.add_argument("--plot", type=Path, help="write the curves as FILE.png, .pdf or .svg")
     sub.add_argument(
         "--figures", type=Path, help="write curves, states and correlations into this folder"
@@ -190,12 +200,14 @@ def _critical(a: argparse.Namespace) -> int:
             a.sizes,
             budget_s=a.seconds,
             universality=a.universality,
+            instances=a.instances,
+            sweeps=a.sweeps,
             seed=a.seed,
             progress=show,
             **device,
         )
     # before the figures: whatever happens to them, the number is out
-    _print(a, results.critical_result(point), results.critical_text)
+    _print(a, results.critical_result(point, exponents=a.exponents), results.critical_text)
     sys.stdout.flush()
     written = []
     if a.plot is not None:

@@ -130,8 +130,9 @@ def plot_curves(point: CriticalPoint, ax: Any, quantity: str = "xi") -> Any:
         value, error = _with_error(curve, quantity)
         label = f"${symbol} = {curve.size}$"
         _band(ax, curve.beta, value, error, colour, label)
-        top = int(np.argmax(value))
-        if quantity == "chi" and 0 < top < len(value) - 1:
+        known = np.flatnonzero(np.isfinite(value))  # a curve may end before its range
+        top = known[np.argmax(value[known])] if known.size else -1
+        if quantity == "chi" and known.size and known[0] < top < known[-1]:
             ax.plot(curve.beta[top], value[top], "o", color=colour, ms=4)
     beta_c = point.beta_c
     low, high = beta_c.value - beta_c.error, beta_c.value + beta_c.error

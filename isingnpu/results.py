@@ -26,7 +26,7 @@ from isingnpu.ledger import sensors
 from isingnpu.model import IsingModel
 from isingnpu.run import Run, commit
 from isingnpu.schedule import default_schedule
-from isingnpu.statistics import time_to_target
+from isingnpu.statistics import Estimate, Refusal, time_to_target
 
 if TYPE_CHECKING:
     from isingnpu.criticality import CriticalPoint
@@ -128,21 +128,44 @@ def measured_text(ledger: dict[str, Any]) -> str:
     return ", ".join(known) or "not measured (no sensor)"
 
 
-def critical_result(point: CriticalPoint) -> dict[str, Any]:
-    """JSON of a critical point."""
+def critical_result(point: CriticalPoint, *, exponents: bool = False) -> dict[str, Any]:
+    """JSON of a critical point; exponents: with nu and eta, and with z of the local moves where
+    three sizes or more had them; null and the reason where one of them is refused."""
     made: dict[str, Any] = point.to_json()
+    if exponents:
+        from isingnpu.criticality import quotient
+
+        made |= {"nu": None, "eta": None, "z": None, "refused": []}
+        try:
+            found = quotient.exponents(point)
+            made |= {"nu": found.nu.to_json(), "eta": found.eta.to_json()}
+        except Refusal as error:
+            made["refused"].append(f"nu and eta: {error}")
+        try:
+            made["z"] = _local_z(point)
+        except Refusal as error:
+            made["refused"].append(f"z: {error}")
     return made
+
+
+def _local_z(point: CriticalPoint) -> dict[str, Any] | None:
+    """Dynamic exponent of the local moves with a correction to scaling; None where fewer than
+    three sizes had them."""
+    from isingnpu.criticality import dynamic_exponent
+
+    local = [k for k, name in enumerate(point.dynamics) if name != "wolff"]
+    if len(local) < 3:
+        return None
+    sizes, tau = [point.sizes[k] for k in local], [point.tau[k] for k in local]
+    found = dynamic_exponent(sizes, tau, omega=point.universality.omega)
+    return {**found.z.to_json(), "dynamics": point.dynamics[local[0]]}
 
 
 def critical_text(result: dict[str, Any]) -> str:
     """A few lines for the terminal."""
-    from isingnpu.statistics import Estimate
-
-    beta = result["beta_c"]
-    value = Estimate(beta["value"], beta["error"])
     lines = [
         f"lattice  {result['lattice']}, sizes {' '.join(map(str, result['sizes']))}",
-        f"beta_c   {value}",
+        f"beta_c   {_brief(result['beta_c'])}",
     ]
     exact = result["exact"]
     if exact is not None:
@@ -155,8 +178,21 @@ def critical_text(result: dict[str, Any]) -> str:
         f"class    nu = {result['universality']['nu']:.6g}, "
         + ("crossing values fitted" if given is None else "crossing values given")
     )
-    lines.append(f"seed     {result['seed']}, {result['seconds']:.1f} s")
+    if "nu" in result:
+        named = [(name, result[name]) for name in ("nu", "eta", "z") if result[name] is not None]
+        measured = [f"{name} = {_brief(value)}" for name, value in named]
+        if result["z"] is not None:
+            measured[-1] += f" ({result['z']['dynamics']})"
+        lines += [f"measured {', '.join(measured)}"] if measured else []
+        lines += [f"refused  {reason}" for reason in result["refused"]]
+    sweeps = " ".join(map(str, result["sweeps"]))
+    lines.append(f"seed     {result['seed']}, {result['seconds']:.1f} s, sweeps {sweeps}")
     return "\n".join(lines)
+
+
+def _brief(value: dict[str, Any]) -> str:
+    """An estimate's JSON as 1.00(2)."""
+    return str(Estimate(value["value"], value["error"]))
 
 
 def info() -> dict[str, Any]:

@@ -225,11 +225,12 @@ def test_critical_asks_for_what_was_given_and_prints_json(found, tmp_path, capsy
     code, made = run_json(
         capsys, "critical", "--lattice", "triangular", "--sizes", "4", "6", "8", "--seconds", "3",
         "--universality", "ising", "--seed", "5", "--threads", "1", "--plot", str(plot),
+        "--sweeps", "70", "80", "90", "--instances", "9",
     )  # fmt: skip
     assert code == 0
     assert found == {
         "family": "triangular", "sizes": [4, 6, 8], "budget_s": 3.0, "universality": "ising",
-        "seed": 5, "threads": 1, "backend": "auto",
+        "seed": 5, "threads": 1, "backend": "auto", "sweeps": [70, 80, 90], "instances": 9,
     }  # fmt: skip
     assert made == json.loads(json.dumps(planted_point().to_json()))
     assert [path.name for path in tmp_path.iterdir()] == ["point.png"]

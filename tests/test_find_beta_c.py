@@ -8,13 +8,14 @@ import math
 import re
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.interpolate import CubicSpline
 
-from isingnpu import IsingModel, ShortChain, disorder, exact, lattice
+from isingnpu import IsingModel, ShortChain, disorder, exact, lattice, sample
 from isingnpu.criticality import (
     BadFit,
     Curve,
@@ -27,6 +28,7 @@ from isingnpu.criticality import (
     find_beta_c,
     pilot,
     production,
+    quotient,
 )
 from isingnpu.criticality.chains import (
     Clock,
@@ -41,6 +43,7 @@ from isingnpu.criticality.fit import locate
 from isingnpu.criticality.locate import accept
 from isingnpu.criticality.pilot import search, survey
 from isingnpu.criticality.production import ROUND_WORK, produce, round_sweeps
+from isingnpu.criticality.refusals import StartRemembered
 from isingnpu.criticality.reweight import ratios
 from isingnpu.criticality.universal import ISING
 from isingnpu.statistics import Refusal
@@ -315,8 +318,109 @@ def test_starts_that_disagree_are_refused():
     sums = made[2].histogram.sums.copy()
     sums[1, : chains.BLOCKS // 2] *= 1.1  # energies of the hot half
     stuck = replace(made[2], histogram=replace(made[2].histogram, sums=sums))
-    with pytest.raises(ShortChain):
+    with pytest.raises(StartRemembered):
         accept([*made[:2], stuck], surveys, ISING[2], draw.clock)
+
+
+def test_sweeps_below_the_stride_are_refused():
+    (surveys, _), draw = surveyed()
+    long = [replace(made, every=3) for made in surveys]
+    with pytest.raises(ShortChain, match="0 samples"):
+        produce(long, K_C, ISING[2], draw, (3, 2, 3), lambda _: None)
+
+
+def test_a_first_round_that_takes_too_long_is_refused():
+    (surveys, beta), draw = surveyed()
+    hurry = replace(draw, clock=Clock(100.0, pace=1e-6))
+    with pytest.raises(SmallBudget):
+        produce(surveys, beta, ISING[2], hurry, None, lambda _: None)
+
+
+def test_a_survey_takes_clusters_once_tau_is_longer_than_was_expected(monkeypatch):
+    monkeypatch.setattr(chains, "CLUSTER_TAU", 0.02)  # tau of two sweeps
+    monkeypatch.setattr(pilot, "expected_tau", lambda size, universality: 1.0)
+    surveys, _ = survey(systems_of((12, 14, 16)), K_C, sampler(), ISING[2])
+    assert [made.moves.dynamics for made in surveys] == ["wolff"] * 3
+    assert all(0.2 < made.tau.value < 5 for made in surveys)
+
+
+# --- Traps --------------------------------------------------------------------------------------
+
+
+def cubic_graph():
+    return disorder.random_regular(14, 3, seed=5)
+
+
+def exact_binder(model, beta):
+    spins, energy = exact.enumerate_states(model)
+    p = np.exp(-beta * (energy - energy.min()))
+    m = spins.mean(axis=1)
+    return 1 - (p @ m**4) * p.sum() / (3 * (p @ m**2) ** 2)
+
+
+def sampled_binder(states):
+    """U4 of magnetisations (replicas, samples), its error from leaving out replicas."""
+    m2, m4 = (states**2).mean(axis=1), (states**4).mean(axis=1)
+    n = len(states)
+    rest = 1 - (m4.sum() - m4) * (n - 1) / (3 * (m2.sum() - m2) ** 2)
+    return 1 - m4.mean() / (3 * m2.mean() ** 2), rest.std() * math.sqrt(n - 1)
+
+
+@pytest.mark.statistical(alpha=2e-5)
+@pytest.mark.parametrize("clusters", [1, 3])
+def test_a_fixed_number_of_clusters_does_not_bias_and_a_size_reached_does(clusters):
+    """Measuring once so many spins have flipped prefers states with large clusters."""
+    model, beta = cubic_graph(), math.atanh(1 / 2)
+    run = sample(model, beta, dynamics="wolff", clusters=clusters, replicas=256, sweeps=400,
+                 burn_in=20, seed=3, observe=("magnetization", "acceptance"))  # fmt: skip
+    wanted = exact_binder(model, beta)
+    value, error = sampled_binder(run.series["magnetization"])
+    assert abs(value - wanted) < 4.5 * error
+    if clusters == 1:  # the state in which the flips since the last measurement reach n
+        flips, m = run.series["acceptance"] * model.n, run.series["magnetization"]
+        stopped = [stopping(f, s, model.n) for f, s in zip(flips, m, strict=True)]
+        least = min(map(len, stopped))
+        biased, scatter = sampled_binder(np.array([s[:least] for s in stopped]))
+        assert abs(biased - wanted) > 10 * scatter
+
+
+def stopping(flips, states, enough):
+    kept, since = [], 0.0
+    for flipped, state in zip(flips, states, strict=True):
+        since += flipped
+        if since >= enough:
+            kept.append(state)
+            since = 0.0
+    return kept
+
+
+def test_clusters_of_a_hot_start_are_melted_first(monkeypatch):
+    """Clusters of a random state are small: of it alone, Wolff takes long to order."""
+    system = systems_of((64,))[0]
+    moves = system.moves(math.inf, 0.5)
+
+    def difference():
+        runs = sampler().begin(system, moves, K_C, burn_in=0, sweeps=8, every=1)
+        return start_difference(collect(system, K_C, runs, (0.0,)))
+
+    melted = difference()
+    monkeypatch.setattr(chains, "MELTING", 1)
+    assert difference() > 20 > melted
+
+
+@pytest.mark.statistical(alpha=1e-5)
+def test_sites_without_bonds_do_not_remember_their_start():
+    ring = IsingModel.from_edges([(k, (k + 1) % 6, 1.0) for k in range(6)], 9)
+    system = System.of([ring], 9)
+    assert system.local.dynamics == "heat-bath"
+    runs = sampler(seed=4).begin(
+        system, system.local, 0.4, burn_in=40, sweeps=400, every=4, initial="up"
+    )
+    spins, energy = exact.enumerate_states(ring)
+    p = np.exp(-0.4 * energy)
+    wanted = (p @ spins.mean(axis=1) ** 2) / p.sum()
+    means = runs[0].series["m2"].mean(axis=1)
+    assert abs(means.mean() - wanted) < 4.5 * means.std() / math.sqrt(len(means))
 
 
 # --- find_beta_c --------------------------------------------------------------------------------
@@ -375,6 +479,18 @@ def test_undefined_points_of_a_curve_are_null_in_json():
         json.dumps(Curve(8, one, one, one, one, one, one, one).to_json(), allow_nan=False)
     )
     assert made["xi"] == [1.0, None]
+
+
+@pytest.mark.statistical(alpha=1e-5)
+def test_exponents_of_a_point_are_those_of_its_pairs_of_sizes():
+    point = small()
+    found = quotient.exponents(point)
+    pairs = [quotient.quotient(*pair) for pair in pairwise(point.histograms)]
+    again = quotient.extrapolate(pairs, point.universality.omega)
+    assert found.nu.value == pytest.approx(again.nu.value, rel=1e-9)
+    assert found.eta.error == pytest.approx(again.eta.error, rel=1e-6)
+    assert abs(found.nu.sigmas(1)) < 4.5
+    assert abs(found.eta.sigmas(0.25)) < 4.5
 
 
 def test_curves_and_crossings_meet_near_beta_c():
@@ -527,6 +643,19 @@ def stacked_rings(size):
     return replace(model, geometry=replace(model.geometry, beta_c=None))
 
 
+def test_couplings_whose_range_grows_with_the_box_are_refused():
+    def long_range(size):
+        plane = lattice.square(size)
+        x = np.indices((size, size)).reshape(2, -1)
+        step = np.abs(x[:, :, None] - x[:, None, :])
+        r = np.hypot(*np.minimum(step, size - step))
+        np.fill_diagonal(r, np.inf)
+        return IsingModel(r**-3.0, np.zeros(plane.n), geometry=plane.geometry)
+
+    with pytest.raises(Unsupported, match="grows from"):
+        find_beta_c(long_range, (4, 6, 8))
+
+
 def test_rings_that_pass_for_a_plane_are_refused():
     with pytest.raises(Refusal):
         find_beta_c(stacked_rings, (4, 8, 12), budget_s=60, seed=1)
@@ -539,7 +668,10 @@ def tree(size):
 
 def test_trees_are_refused():
     with pytest.raises(NoTransition, match="trees and rings do not order"):
-        find_beta_c(tree, (15, 31, 63), universality="mean-field", budget_s=1)
+        find_beta_c(
+            lambda size, instance: tree(size), (15, 31, 63), universality="mean-field",
+            instances=1, budget_s=1,
+        )  # fmt: skip
 
 
 def test_sizes_that_do_not_cross_in_the_searched_range_are_refused(monkeypatch):
@@ -557,6 +689,13 @@ def test_a_budget_that_cannot_do_says_what_could():
     assert caught.value.needed > 0.05
 
 
+GRAPHS = (64, 128, 256)
+
+
+def one_graph(size):
+    return disorder.random_regular(size, 3, seed=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -571,6 +710,11 @@ def test_a_budget_that_cannot_do_says_what_could():
         ({"family": lattice.square, "sizes": None}, "a function needs sizes"),
         ({"family": lattice.square(8)}, "one finite model has no transition"),
         ({"family": lambda size: lattice.square((size, 8))}, "must have one shape"),
+        ({"instances": 8}, "instances are for random graphs"),
+        ({"family": one_graph, "sizes": GRAPHS}, "gives one graph a size"),
+        ({"family": "random_regular", "sizes": GRAPHS, "instances": 7}, "at least 8, or 1"),
+        ({"family": "random_regular", "sizes": GRAPHS, "instances": 8.0}, "whole number"),
+        ({"family": "random_regular", "sizes": GRAPHS}, "at least 4 sizes"),
     ],
 )
 def test_bad_arguments_are_named(arguments, said):

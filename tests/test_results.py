@@ -6,15 +6,18 @@ from __future__ import annotations
 import builtins
 import os
 import pty
+import re
 import sys
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 from planted_point import GIVEN, planted_point
 
 from isingnpu import plot, results
-from isingnpu.criticality import Unsupported, illustration
+from isingnpu.criticality import NoCrossing, Unsupported, illustration, quotient
 from isingnpu.model import Reference
+from isingnpu.statistics import Estimate
 
 SIGNATURES = {".png": b"\x89PNG\r\n\x1a\n", ".pdf": b"%PDF-", ".svg": b"<?xml"}
 
@@ -141,10 +144,36 @@ def test_the_text_of_a_critical_point_says_what_was_assumed_and_what_is_known():
         "exact    0.501000000, -1.00 sigma away",
         "fit      chi2 = 1.50 for 2 dof, p = 0.5",
         "class    nu = 1, crossing values fitted",
-        "seed     7, 2.5 s",
+        "seed     7, 2.5 s, sweeps 100 100 100",
     ]
     literature = planted_point(exact=Reference(0.4999, 1e-5, "planted"))
     assert "known    0.499900(10), +0.10 sigma" in results.critical_text(literature.to_json())
     given = results.critical_text(planted_point(ratios=GIVEN, dimension=0).to_json())
     assert "class    nu = 2, crossing values given" in given
     assert "exact" not in given
+
+
+def test_exponents_are_measured_where_asked_for_and_say_why_not(monkeypatch):
+    tau = tuple(Estimate(0.1 * size**2.0, 0.01) for size in (8, 16, 32))
+    point = replace(planted_point(), tau=tau)
+    assert "nu" not in results.critical_result(point)
+    found = quotient.Exponents(Estimate(1.004, 0.005), Estimate(0.249, 0.002), 1.0, 2, 0.6)
+    monkeypatch.setattr(quotient, "exponents", lambda point: found)
+    made = results.critical_result(point, exponents=True)
+    assert made["nu"]["value"] == 1.004
+    assert made["z"]["value"] == pytest.approx(2, abs=1e-9)
+    said = results.critical_text(made)
+    assert re.search(
+        r"measured nu = 1.004\(5\), eta = 0.249\(2\), z = 2.00.* \(metropolis\)", said
+    )
+
+    def refuse(point):
+        raise NoCrossing((8, 16), 0.4, 0.5)
+
+    monkeypatch.setattr(quotient, "exponents", refuse)
+    clusters = replace(point, dynamics=("metropolis", "wolff", "wolff"))
+    made = results.critical_result(clusters, exponents=True)
+    assert made["nu"] is made["eta"] is made["z"] is None
+    said = results.critical_text(made)
+    assert "measured" not in said
+    assert "refused  nu and eta: the ratios of sizes 8 and 16 do not cross" in said

@@ -29,29 +29,14 @@ from scipy.sparse import csgraph
 
 from isingnpu import rng
 from isingnpu.annealing import sample
+from isingnpu.criticality.refusals import StartRemembered
 from isingnpu.model import Array, Geometry, IsingModel
-from isingnpu.statistics import Estimate, Refusal, jackknife
+from isingnpu.statistics import Estimate, jackknife
 
 BLOCKS = 32
 # Eigenvalues closer than this, relative to the largest, count as one.
 DEGENERATE = 1e-9
 START_SIGMAS = 5.0
-
-
-class StartRemembered(Refusal):
-    """Replicas that started ordered and replicas that started at random still differ.
-
-    sigmas: difference of their magnetisations squared, in standard errors; sweeps done."""
-
-    def __init__(self, sigmas: float, sweeps: int) -> None:
-        super().__init__(sigmas, sweeps)
-        self.sigmas, self.sweeps = sigmas, sweeps
-
-    def __str__(self) -> str:
-        return (
-            f"ordered and random starts differ by {self.sigmas:.1f} standard errors after "
-            f"{self.sweeps} sweeps: not in equilibrium; take more sweeps or a smaller beta"
-        )
 
 
 def attention_model(weights: ArrayLike) -> IsingModel:

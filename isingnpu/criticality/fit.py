@@ -66,8 +66,8 @@ class Fit:
 
     @property
     def p(self) -> float:
-        """Probability of a larger chi2 if the form holds; 1 without degrees of freedom."""
-        return float(special.gammaincc(self.dof / 2, self.chi2 / 2)) if self.dof else 1.0
+        """Probability of a larger chi2 if the form holds; nan without degrees of freedom."""
+        return float(special.gammaincc(self.dof / 2, self.chi2 / 2)) if self.dof else math.nan
 
 
 def fit_crossing(
@@ -170,7 +170,7 @@ def locate(
         if converged:
             break
         beta = fit.beta_c
-    if not converged and fit.p >= MIN_P:
+    if not converged and not fit.p < MIN_P:
         largest = histograms[-1]
         n = float(largest.sums[0].sum())
         raise OutOfRange(sizes[-1], largest.beta, beta, math.nan, n)

@@ -20,8 +20,8 @@ from isingnpu.criticality.chains import MAX_DIFFERENCE, Clock, Sampler, start_di
 from isingnpu.criticality.estimators import Histogram
 from isingnpu.criticality.fit import REACH, Located, locate
 from isingnpu.criticality.pilot import Survey, search, survey
-from isingnpu.criticality.production import Chains, produce
-from isingnpu.criticality.refusals import OutOfRange, SmallBudget
+from isingnpu.criticality.production import SHORTEST, Chains, produce
+from isingnpu.criticality.refusals import OutOfRange, SmallBudget, StartRemembered
 from isingnpu.criticality.requirements import (
     Family,
     build_systems,
@@ -33,8 +33,6 @@ from isingnpu.criticality.requirements import (
 from isingnpu.criticality.result import CriticalPoint, Quality, crossings, curves
 from isingnpu.criticality.universal import CriticalRatios, Universality
 from isingnpu.statistics import Estimate, Refusal, ShortChain
-
-MIN_CHAIN = 20  # sweeps of production in units of tau
 
 
 def find_beta_c(
@@ -63,7 +61,7 @@ def find_beta_c(
     arguments; `CriticalPoint.sweeps` reproduces a timed one. progress: called with a line of text
     now and then.
     Raises ValueError for what is not allowed; refuses with NoTransition, Unsupported,
-    NoCrossing, OutOfRange, BadFit, ShortChain and SmallBudget.
+    NoCrossing, OutOfRange, BadFit, StartRemembered, ShortChain and SmallBudget.
     """
     _check_effort(budget_s, sweeps)
     systems = build_systems(family, sizes, universality, instances)
@@ -115,15 +113,17 @@ def accept(
 ) -> Located:
     """The fit, after every check that could make it a wrong answer.
 
-    Raises ShortChain (hot and cold starts disagree, or less than MIN_CHAIN tau), BadFit,
+    Raises StartRemembered (hot and cold differ), ShortChain (less than SHORTEST tau), BadFit,
     SmallBudget (error L_max^(1/nu) > REACH / 2),
     OutOfRange (|beta_c - beta| L_max^(1/nu) > REACH).
     """
     for made, long in zip(surveys, chains, strict=True):
         samples, tau = long.sweeps // made.every, made.tau.value / made.every
-        differ = start_difference(long.histogram, len(long.runs)) > MAX_DIFFERENCE
-        if differ or samples < MIN_CHAIN * tau:
-            raise ShortChain(tau, samples, math.ceil(max(2 * samples, MIN_CHAIN * tau)))
+        sigmas = start_difference(long.histogram, len(long.runs))
+        if sigmas > MAX_DIFFERENCE:
+            raise StartRemembered(sigmas, long.sweeps)
+        if samples < SHORTEST * tau:
+            raise ShortChain(tau, samples, math.ceil(max(2 * samples, SHORTEST * tau)))
     histograms = _histograms(chains)
     largest = histograms[-1]
     located = locate(histograms, largest.beta, universality, fixed)
@@ -173,12 +173,14 @@ def _result(
         ratios=fixed,
         exact=run.model.geometry.beta_c if run.model.geometry else None,
         fit=Quality(fit.chi2, fit.dof, fit.p),
+        shift=None if math.isnan(located.shift) else located.shift,
         crossings=crossings(histograms, fit.beta_c),
         curves=curves(histograms),
         sampled_at=histograms[-1].beta,
         tau=tuple(made.tau for made in surveys),
         sweeps=tuple(long.sweeps for long in chains),
         dynamics=tuple(made.moves.dynamics for made in surveys),
+        histograms=tuple(histograms),
         seconds=sampler.clock.elapsed,
         seed=sampler.seed,
         provenance=run.provenance | {"seed": sampler.seed},

@@ -27,7 +27,7 @@ from isingnpu.criticality.chains import (
 )
 from isingnpu.criticality.estimators import Histogram, length_response
 from isingnpu.criticality.fit import REACH, Fit, fit_crossing
-from isingnpu.criticality.refusals import NoCrossing, OutOfRange
+from isingnpu.criticality.refusals import NoCrossing, OutOfRange, StartRemembered
 from isingnpu.criticality.reweight import ratios
 from isingnpu.criticality.universal import CriticalRatios, Universality
 from isingnpu.run import Run
@@ -39,6 +39,7 @@ SEARCH_STEP = 1.2  # factor between betas of the search, which starts at the Bet
 SEARCH_END = 3.0  # in units of the Bethe bound
 MAX_TRIES = 6
 MIN_SWEEPS = 32
+CLUSTER_SWEEPS = 2.0  # tau of clusters that is expected
 BURN_IN, MEASURED = 6, 16  # sweeps of a survey in units of the expected tau
 
 
@@ -174,13 +175,19 @@ def _survey_all(
     for i, system in enumerate(systems):
         if made:  # tau of local moves as measured, else as it grows from the size before
             grown = (system.box.size / made[-1].system.box.size) ** universality.z
-            known = made[-1].tau.value if made[-1].moves.dynamics == "metropolis" else local
+            last = made[-1]
+            known = last.tau.value if last.moves is last.system.local else local
             local, m2 = known * grown, made[-1].m2
         moves = before[i].moves if before else system.moves(local, m2)
-        tau = local if moves.dynamics == "metropolis" else 2.0
+        tau = local if moves is system.local else CLUSTER_SWEEPS
         initial = before[i].runs if before else None
         made.append(_survey_one(system, moves, beta, sampler, max(tau, 1.0), initial))
     return made
+
+
+def _stride(tau: float) -> int:
+    """Sweeps between samples: tau / 2 apart they lose 2 % of what all sweeps tell."""
+    return max(1, round(tau / 2))
 
 
 def _survey_one(
@@ -192,7 +199,7 @@ def _survey_one(
     initial: Sequence[Run] | None,
 ) -> Survey:
     """Chains until hot and cold starts agree and tau is resolved; twice as long each time."""
-    every = max(1, round(tau / 2))  # samples tau / 2 apart lose 2 % of what all sweeps tell
+    every = _stride(tau)
     for _ in range(MAX_TRIES):
         burn_in, sweeps = round(BURN_IN * tau), round(MEASURED * tau / every) * every
         sampler.clock.afford(system.work(moves, burn_in + sweeps), PILOT_SHARE)
@@ -207,11 +214,17 @@ def _survey_one(
             )
         except ShortChain as short:
             measured = Estimate(short.tau, math.inf)
-        same = start_difference(samples, len(runs)) < MAX_DIFFERENCE
-        if math.isfinite(measured.error) and same:
+        sigmas = start_difference(samples, len(runs))
+        if math.isfinite(measured.error) and sigmas < MAX_DIFFERENCE:
             in_sweeps = Estimate(every * measured.value, every * measured.error)
             histogram = independent(samples, len(runs))
             return Survey(system, moves, runs, energies, histogram, every, sweeps, in_sweeps)
         initial, tau = runs, 2 * tau
+        better = system.moves(tau, float(np.mean([run.series["m2"].mean() for run in runs])))
+        if moves is system.local and better is not moves:  # tau is longer than was expected
+            moves, initial, tau = better, None, CLUSTER_SWEEPS
+            every = _stride(tau)
+    if sigmas >= MAX_DIFFERENCE:
+        raise StartRemembered(sigmas, sweeps)
     number = runs[0].series["m2"].shape[1]
     raise ShortChain(measured.value, number, 4 * number)

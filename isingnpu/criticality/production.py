@@ -21,12 +21,14 @@ from isingnpu.criticality.pilot import Survey, survey_fit
 from isingnpu.criticality.reweight import ratios
 from isingnpu.criticality.universal import CriticalRatios, Universality
 from isingnpu.run import Run
+from isingnpu.statistics import ShortChain
 
 ROUND_WORK = 1 << 30  # in updates in bit planes, about 0.15 s of one core
 GROWTH = 4  # rounds after which their work grows by ROUND_WORK
 RESERVE = 0.04  # of the seconds, for the evaluation
 MIN_SHARE = 0.01  # of the work, for every size
 MAX_MOVES = 2
+SHORTEST = 20  # samples of production at least, in units of tau
 SETTLE = 5  # burn-in in units of tau; the chains come from equilibrium nearby
 
 
@@ -80,6 +82,7 @@ def produce(
     As soon as the error of the fit is below half of REACH / L_max^(1/nu), it starts again at the
     fitted beta_c if that is farther away than this, at most MAX_MOVES times."""
     unit = round_sweeps(surveys, universality.omega, fixed)
+    _check_first_round(surveys, unit, sampler, sweeps)
     chains: list[Chains] = []
     moves, rounds, clock, settled = 0, 0, sampler.clock, False
     while True:
@@ -104,6 +107,24 @@ def produce(
         # stop where the next round would end more than half a round late
         if clock.elapsed + (clock.elapsed - started) / 2 > (1 - RESERVE) * clock.seconds:
             return chains
+
+
+def _check_first_round(
+    surveys: Sequence[Survey], unit: Sequence[int], sampler: Sampler, sweeps: Sequence[int] | None
+) -> None:
+    """Raise SmallBudget if the first round takes longer than there is time, ShortChain if the
+    sweeps asked for are fewer than those between two samples."""
+    for made, n in zip(surveys, sweeps or (), strict=sweeps is not None):
+        if n < made.every:
+            tau = made.tau.value / made.every
+            raise ShortChain(tau, 0, math.ceil(SHORTEST * max(1.0, tau)))
+    sampler.clock.afford(
+        sum(
+            made.system.work(made.moves, math.ceil(SETTLE * made.tau.value) + n)
+            for made, n in zip(surveys, unit, strict=True)
+        ),
+        1 - RESERVE,
+    )
 
 
 def _aim(

@@ -11,6 +11,7 @@ keeps that. Ballesteros et al., Phys. Lett. B 378, 207 (1996).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from scipy import special
 from isingnpu.criticality.estimators import RATIOS, Array, Histogram, binder_slope, thermal_slope
 from isingnpu.criticality.fit import MIN_P
 from isingnpu.criticality.refusals import BadFit, NoCrossing
+from isingnpu.criticality.result import CriticalPoint
 from isingnpu.criticality.reweight import STEP, weighted, weights
 from isingnpu.statistics import Estimate
 
@@ -74,12 +76,12 @@ def quotient(
     log_r = math.log(large.box.size / small.box.size)
     steeper = b.full[1] - a.full[1]
 
-    def exponents(x: Array, y: Array, move: Array) -> Array:
+    def found(x: Array, y: Array, move: Array) -> Array:
         """(4, ...) beta*, R, nu, eta from (ratio, slope, chi) of both sizes at at + move."""
         nu = log_r / np.log(y[1] / x[1])
         return np.stack([at + move, x[0], nu, 2 - np.log(y[2] / x[2]) / log_r])
 
-    full = exponents(a.full, b.full, np.zeros(()))
+    full = found(a.full, b.full, np.zeros(()))
     moved, bias, variance = [], np.zeros(4), np.zeros(4)
     for k, side in enumerate((a, b)):
         gap = (side.samples[0] - side.full[0]) * (1 if k else -1)
@@ -87,7 +89,7 @@ def quotient(
         pair = [a.full[:, None] + a.slopes[:, None] * move,
                 b.full[:, None] + b.slopes[:, None] * move]  # fmt: skip
         pair[k] = side.samples + side.slopes[:, None] * move
-        left_out = exponents(pair[0], pair[1], move)
+        left_out = found(pair[0], pair[1], move)
         n = left_out.shape[1]
         bias += (n - 1) * (left_out.mean(axis=1) - full)
         variance += (n - 1) * left_out.var(axis=1)
@@ -98,6 +100,19 @@ def quotient(
     ]
     return Quotient(of, (small.box.size, large.box.size), made[0], made[1], made[2], made[3],
                     (moved[0], moved[1]))  # fmt: skip
+
+
+def exponents(point: CriticalPoint) -> Exponents:
+    """nu and eta from what `find_beta_c` has sampled: quotients of neighbouring sizes where xi/L
+    is equal (U4 on graphs, whose sizes are numbers of sites), extrapolated with its omega.
+
+    Raises NoCrossing, OutOfRange and BadFit."""
+    of = RATIOS[int(math.isnan(point.histograms[0].box.k))]
+    pairs = [
+        quotient(a, b, of=of, beta=point.beta_c.value)
+        for a, b in itertools.pairwise(point.histograms)
+    ]
+    return extrapolate(pairs, point.universality.omega)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from isingnpu.statistics import Refusal
 
 
@@ -42,8 +44,8 @@ class NoCrossing(Refusal):
         a, b = self.sizes
         return (
             f"the ratios of sizes {a} and {b} do not cross for beta in {self.low:.6g} .. "
-            f"{self.high:.6g}: either there is no transition there or the sizes are too close; "
-            "take sizes that differ by a factor of two"
+            f"{self.high:.6g}: either there is no transition there or the sizes are too small or "
+            "too close; take larger ones that differ by a factor of two"
         )
 
 
@@ -59,10 +61,28 @@ class OutOfRange(Refusal):
         self.n_eff, self.n = n_eff, n
 
     def __str__(self) -> str:
+        why = "beyond the range in which its ratios are linear"
+        if math.isfinite(self.n_eff):
+            why = f"effective samples {self.n_eff:.3g} of {self.n:.3g}, at least a tenth is needed"
         return (
             f"size {self.size} was sampled at beta = {self.beta:.8g}, too far from "
-            f"{self.target:.8g}: effective samples {self.n_eff:.3g} of {self.n:.3g}, at least a "
-            "tenth is needed; sample nearer to the target"
+            f"{self.target:.8g}: {why}; sample nearer to the target"
+        )
+
+
+class StartRemembered(Refusal):
+    """Chains that started ordered and chains that started at random still differ.
+
+    sigmas: difference of their means, in standard errors; sweeps done."""
+
+    def __init__(self, sigmas: float, sweeps: int) -> None:
+        super().__init__(sigmas, sweeps)
+        self.sigmas, self.sweeps = sigmas, sweeps
+
+    def __str__(self) -> str:
+        return (
+            f"ordered and random starts differ by {self.sigmas:.1f} standard errors after "
+            f"{self.sweeps} sweeps: not in equilibrium; take more sweeps or a smaller beta"
         )
 
 

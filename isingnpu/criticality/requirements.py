@@ -25,6 +25,7 @@ Family = str | Callable[..., IsingModel]
 
 MIN_SIZE = 4  # extent 2 has double bonds, extent 3 no room for a correction that scales
 MIN_SIZES = 3
+MIN_INSTANCES = 8  # of which the scatter is a usable error
 CLASSES = ("ising", "mean-field")
 # Graphs that are known to scale as the complete graph does, and how many of each are averaged.
 MEAN_FIELD_GRAPHS = {
@@ -44,9 +45,10 @@ def build_systems(
 ) -> list[System]:
     """The models of every size, each checked.
 
-    Raises ValueError for sizes that are not three increasing whole numbers >= 4, for boxes of
-    different shape and for another number of sites than the first instance has, NoTransition and
-    Unsupported for models that the method does not fit."""
+    Raises ValueError for sizes that are not three increasing whole numbers >= 4 (four for a graph
+    of free R*), for instances of a lattice or fewer than eight, for a function that gives one
+    random graph a size, for boxes of different shape and for another number of sites than the
+    first instance has, NoTransition and Unsupported for models that the method does not fit."""
     if universality is not None and universality not in CLASSES:
         raise ValueError(f"universality must be None or one of {CLASSES}, got {universality!r}")
     if isinstance(family, IsingModel):
@@ -57,13 +59,14 @@ def build_systems(
     if sizes is None:
         sizes = _default_sizes(family)
     _check_sizes(sizes)
+    _check_instances(instances)
     systems = []
     for size in sizes:
         first = _model(family, size, 0, instances)
         name = family if isinstance(family, str) else family_of(first)
         check_order(first, name)
         check_scaling(first, name, universality)
-        number = MEAN_FIELD_GRAPHS.get(name, 1) if instances is None else instances
+        number = _number(family, first, name, instances)
         models = [first, *(_model(family, size, k, instances) for k in range(1, number))]
         for model in models[1:]:
             check_order(model, name)
@@ -72,9 +75,11 @@ def build_systems(
                     f"instances of {name} size {size} have {first.n} and {model.n} sites"
                 )
         systems.append(System.of(models, size))
-    if len(sizes) < MIN_SIZES:
+    # one ratio of three parameters, R*, beta_c and a correction, would leave nothing to test
+    least = MIN_SIZES + int(is_graph(systems[0].models[0]) and universality is None)
+    if len(sizes) < least:
         raise ValueError(
-            f"the correction to scaling needs at least {MIN_SIZES} sizes, got {list(sizes)}"
+            f"the correction to scaling needs at least {least} sizes, got {list(sizes)}"
         )
     if not is_graph(systems[0].models[0]):
         _check_shapes([system.models[0] for system in systems], sizes)
@@ -85,6 +90,37 @@ def _model(family: Family, size: int, instance: int, instances: int | None) -> I
     if isinstance(family, str):
         return build(family, size, instance)
     return family(size) if instances is None else family(size, instance)
+
+
+def _number(family: Family, model: IsingModel, name: str, instances: int | None) -> int:
+    """How many instances of a size are averaged."""
+    if not is_graph(model):
+        if instances is not None:
+            raise ValueError(
+                f"instances are for random graphs; {name} is a lattice, got {instances}"
+            )
+        return 1
+    if instances is not None:
+        return instances
+    default = MEAN_FIELD_GRAPHS.get(name, 0)
+    if default != 1 and not isinstance(family, str):
+        raise ValueError(
+            "a function of the size alone gives one graph a size, whose scatter is unknown: pass "
+            "one of (size, instance) and instances=16, or instances=1 if nothing is random"
+        )
+    return default
+
+
+def _check_instances(instances: int | None) -> None:
+    if instances is None:
+        return
+    if isinstance(instances, bool) or not isinstance(instances, int | np.integer):
+        raise ValueError(f"instances must be a whole number, got {instances!r}")
+    if instances != 1 and instances < MIN_INSTANCES:
+        raise ValueError(
+            f"the scatter of {instances} instances is no error: take at least {MIN_INSTANCES}, "
+            "or 1 if the graphs are not random"
+        )
 
 
 def _default_sizes(family: Family) -> tuple[int, ...]:
@@ -149,6 +185,14 @@ def _check_shapes(models: Sequence[IsingModel], sizes: Sequence[int]) -> None:
                 f"boxes must have one shape, extents proportional to the size: {shapes[0]} at "
                 f"size {sizes[0]}, {shape} at size {size}"
             )
+    strength = [float(model.csr.sum()) / model.n for model in models]
+    if not np.allclose(strength, strength[0], rtol=1e-9, atol=0):
+        raise Unsupported(
+            family_of(models[0]),
+            f"sum_j J_ij per site grows from {min(strength):.6g} to {max(strength):.6g} with the "
+            "size, so its range is not finite",
+            "cut the couplings off at a distance that all sizes have",
+        )
 
 
 def check_order(model: IsingModel, name: str) -> None:

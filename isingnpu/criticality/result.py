@@ -70,9 +70,11 @@ class CriticalPoint:
     beta_c: error = statistical and systematic in quadrature, n_eff = number of independent
     blocks; bound: the Bethe value, below beta_c; exact: what is known of it, and sigmas the
     distance from it. universality: exponents of the fit; ratios: R* that were given, None if
-    fitted. sampled_at: beta of production. tau (sweeps), sweeps (per chain, after burn-in),
-    dynamics: one per size; sweeps given to `find_beta_c` reproduces the result. seconds: wall
-    time used.
+    fitted. shift: how far beta_c moves when the smallest size is dropped, in standard errors of
+    that change, None where too few sizes are left. sampled_at: beta of production. tau (sweeps),
+    sweeps (per chain, after burn-in), dynamics, histograms (what was sampled, in independent
+    blocks): one per size; sweeps given to `find_beta_c` reproduces the result. seconds: wall time
+    used.
     """
 
     lattice: str
@@ -85,12 +87,14 @@ class CriticalPoint:
     ratios: CriticalRatios | None
     exact: Reference | None
     fit: Quality
+    shift: float | None
     crossings: tuple[Crossing, ...]
     curves: tuple[Curve, ...]
     sampled_at: float
     tau: tuple[Estimate, ...]
     sweeps: tuple[int, ...]
     dynamics: tuple[str, ...]
+    histograms: tuple[Histogram, ...]
     seconds: float
     seed: int
     provenance: dict[str, Any]
@@ -119,6 +123,7 @@ class CriticalPoint:
             "exact": exact,
             "sigmas": self.sigmas,
             "fit": {"chi2": self.fit.chi2, "dof": self.fit.dof, "p": self.fit.p},
+            "shift": self.shift,
             "statistical": self.statistical,
             "systematic": self.systematic,
             "crossings": [
