@@ -179,11 +179,11 @@ def _survey_all(
         moves = before[i].moves if before else system.moves(local, m2)
         tau = local if moves.dynamics == "metropolis" else 2.0
         initial = before[i].runs if before else None
-        made.append(_survey_one(system, moves, beta, sampler, max(tau, 1.0), initial))
+        made.append(survey_one(system, moves, beta, sampler, max(tau, 1.0), initial))
     return made
 
 
-def _survey_one(
+def survey_one(
     system: System,
     moves: Moves,
     beta: float,
