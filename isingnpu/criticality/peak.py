@@ -50,7 +50,12 @@ from isingnpu.statistics import Estimate, ShortChain
 SEARCH_STEP = 1.2  # factor between betas of the search, which starts at the Bethe value
 SEARCH_SPAN = 8.0  # it ends this factor above and below, at the latest
 GRID = 13  # betas that a reweighted curve is looked at
+ORDERED = 0.5  # of the largest m^2
+LOCAL_TRIES = 5  # of surveys, each twice as long as the one before; then clusters
 CLUSTER_TAU = 2.0  # a guess, in sweeps
+SEARCH_CHAINS = 16  # of clusters
+COUNTED = 8.0  # neighbours that an update of `System.work` has room for; more take longer
+ROUND_SAMPLES = 1 << 18  # of the first round at most, where small graphs would fill the memory
 SETTLED = 0.5  # production moves to a maximum farther away, in units of 1 / deviation of E
 MAX_MOVES = 3
 MAX_ERROR = 0.25  # of the position, in the same units
@@ -92,6 +97,9 @@ def susceptibility_peak(
     surveys = search(system, sampler, bound, tell)
     made, beta, closer = approach(surveys, sampler)
     tell("search", f"largest chi' near {beta:.4g}")
+    if made.moves != system.local:  # those of the search are few
+        moves = system.moves(math.inf, made.m2)
+        made = survey_one(system, moves, beta, sampler, made.tau.value, None)
     if sweeps is not None:
         check_length(made, sweeps)
     long = produce(made, beta, sampler, sweeps, tell)
@@ -142,16 +150,25 @@ def search(
 
 
 def _visit(system: System, sampler: Sampler, beta: float, near: Survey | None) -> Survey:
-    """A survey with the moves that did well nearby; with clusters where local ones do not."""
-    tau, m2 = (1.0, 1 / system.box.sites) if near is None else (near.tau.value, near.m2)
-    local = near is None or near.moves.dynamics == system.local.dynamics
+    """A survey with the moves that did well nearby; with clusters where local ones do not, and in
+    order, where hot starts of local moves freeze in domains."""
+    tau, m2 = (1.0, 0.0) if near is None else (near.tau.value, near.m2)
+    local = near is None or (near.moves == system.local and m2 < ORDERED * _largest_m2(system))
+    m2 = max(m2, system.box.sites**-0.5)
     moves = system.moves(tau if local else math.inf, m2)
     if moves == system.local:
         try:
-            return survey_one(system, moves, beta, sampler, max(tau, 1.0), None)
+            return survey_one(system, moves, beta, sampler, max(tau, 1.0), None, LOCAL_TRIES)
         except ShortChain:
             moves = system.moves(math.inf, m2)
-    return survey_one(system, moves, beta, sampler, CLUSTER_TAU, None)
+    few = replace(moves, chains=SEARCH_CHAINS)
+    return survey_one(system, few, beta, sampler, CLUSTER_TAU, None)
+
+
+def _largest_m2(system: System) -> float:
+    """S^2 / N of the state of all spins up."""
+    model = system.models[0]
+    return float(model.perron.sum()) ** 2 / model.n
 
 
 def _beta(made: Survey) -> float:
@@ -170,9 +187,8 @@ def _highest_of(surveys: Sequence[Survey]) -> int:
 def _may_rise_above(surveys: Sequence[Survey]) -> bool:
     """Whether chi' could exceed all of these above the last beta."""
     last, top = surveys[-1], max(_chi(made).value for made in surveys)
-    model = last.system.models[0]
-    square, full = model.n * last.m2, float(model.perron.sum()) ** 2
-    return square < full / 2 or square * (1 - square / full) > top
+    share = last.m2 / _largest_m2(last.system)
+    return share < 0.5 or last.system.box.sites * last.m2 * (1 - share) > top
 
 
 def _may_rise_below(surveys: Sequence[Survey]) -> bool:
@@ -284,7 +300,7 @@ def produce(
     After its first round it starts again at the maximum if that is SETTLED away, at most
     MAX_MOVES times. Energies are resolved around those of the survey."""
     made, chains, clock = _resolved(made), None, sampler.clock
-    unit = made.every * max(1, round(ROUND_WORK / made.system.work(made.moves, made.every)))
+    unit = _round_sweeps(made)
     moves = rounds = 0
     while True:
         started, done = clock.elapsed, 0 if chains is None else chains.sweeps
@@ -304,6 +320,15 @@ def produce(
         # stop where the next round would end more than half a round late
         if clock.elapsed + (clock.elapsed - started) / 2 > (1 - RESERVE) * clock.seconds:
             return chains
+
+
+def _round_sweeps(made: Survey) -> int:
+    """Of the first round, a multiple of the measuring stride."""
+    model, work = made.system.models[0], made.system.work(made.moves, made.every)
+    if made.moves == made.system.local:
+        work *= max(1.0, model.csr.nnz / model.n / COUNTED)
+    strides = min(ROUND_WORK / work, ROUND_SAMPLES / made.moves.chains)
+    return made.every * max(1, round(strides))
 
 
 def _resolved(made: Survey) -> Survey:

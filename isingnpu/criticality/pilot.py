@@ -190,10 +190,11 @@ def survey_one(
     sampler: Sampler,
     tau: float,
     initial: Sequence[Run] | None,
+    tries: int = MAX_TRIES,
 ) -> Survey:
     """Chains until hot and cold starts agree and tau is resolved; twice as long each time."""
     every = max(1, round(tau / 2))  # samples tau / 2 apart lose 2 % of what all sweeps tell
-    for _ in range(MAX_TRIES):
+    for _ in range(tries):
         burn_in, sweeps = round(BURN_IN * tau), round(MEASURED * tau / every) * every
         sampler.clock.afford(system.work(moves, burn_in + sweeps), PILOT_SHARE)
         runs = sampler.begin(
