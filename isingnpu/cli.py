@@ -103,8 +103,14 @@ def _anneal_options(sub: argparse.ArgumentParser) -> None:
 def _critical_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--lattice",
-        default="square",
-        help="family with a transition: square, triangular, cubic, random_regular, ...",
+        help="family with a transition: square (default), triangular, random_regular, ...",
+    )
+    sub.add_argument(
+        "--graph",
+        type=Path,
+        metavar="FILE",
+        help="one finite graph instead, J >= 0 (coo, bqm, npz): what its spectrum bounds, "
+        "and the beta of its largest susceptibility",
     )
     sub.add_argument(
         "--sizes",
@@ -191,6 +197,9 @@ def _anneal(a: argparse.Namespace) -> int:
 def _critical(a: argparse.Namespace) -> int:
     from isingnpu import criticality, results
 
+    if a.graph is not None:
+        return _critical_graph(a)
+    a.lattice = a.lattice or "square"
     results.check_figures(a.lattice, a.plot, a.figures)
     device = {"backend": a.backend, "threads": a.threads}
     with results.status_line(_shows_progress(a)) as show:
@@ -219,6 +228,33 @@ def _critical(a: argparse.Namespace) -> int:
     if not a.json:
         for path in written:
             print(f"wrote    {path}")
+    return 0
+
+
+def _critical_graph(a: argparse.Namespace) -> int:
+    from isingnpu import criticality, results
+
+    for name in ("lattice", "sizes", "universality", "figures"):
+        if getattr(a, name) is not None:
+            raise ValueError(f"--{name} is of a family of sizes; leave it out beside --graph")
+    results.check_plot(a.plot)
+    model = results.read_graph(a.graph)
+    with results.status_line(_shows_progress(a)) as show:
+        show("compiling kernels ...")
+        peak = criticality.susceptibility_peak(
+            model,
+            budget_s=a.seconds,
+            seed=a.seed,
+            backend=a.backend,
+            threads=a.threads,
+            progress=show,
+        )
+    _print(a, results.peak_result(peak, str(a.graph)), results.peak_text)
+    sys.stdout.flush()
+    if a.plot is not None:
+        results.save_peak(peak, a.plot)
+        if not a.json:
+            print(f"wrote    {a.plot}")
     return 0
 
 

@@ -13,10 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
+from scipy.linalg import eigh
+from scipy.sparse import csgraph
+from scipy.sparse.linalg import eigsh
 
 Array = NDArray[Any]
 
 _EXACT_SUM = 2.0**52
+# Below this many sites all eigenvalues are computed.
+DENSE_SITES = 100
 
 
 def own_couplings(couplings: Any) -> Any:
@@ -172,3 +177,41 @@ def _check_symmetric(couplings: Any) -> None:
             f"couplings must be symmetric: J[{i}, {j}] = {couplings[i, j]} but "
             f"J[{j}, {i}] = {couplings[j, i]}; pass J + J.T if J is one triangle"
         )
+
+
+def leading_pair(matrix: Any, start: Array | None) -> tuple[float, Array]:
+    """Largest eigenvalue and its vector (n,), by Lanczos from `start` or from a vector that no
+    eigenvector is orthogonal to: the uniform one if no entry is negative (Perron)."""
+    n = matrix.shape[0]
+    if n < DENSE_SITES:
+        dense = matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
+        values, vectors = eigh(dense, subset_by_index=[n - 1, n - 1])
+        return float(values[0]), vectors[:, 0]
+    if start is None:
+        start = np.ones(n)
+        if matrix.min() < 0:
+            start += 0.1 * np.cos(np.arange(n) ** 2 * 0.7)
+    # the residual is 1e-9, the eigenvalue its square over the gap
+    values, vectors = eigsh(matrix, k=1, which="LA", v0=start, ncv=40, tol=1e-9)
+    return float(values[0]), vectors[:, 0]
+
+
+def perron_vector(couplings: Any) -> Array:
+    """(n,) the leading eigenvector u > 0 of a CSR array of couplings J >= 0, |u| = 1.
+
+    Raises ValueError for another sign or a graph in several pieces, on only one of which it would
+    live. Uniform to the last bit where all sites have the same sum_j J_ij."""
+    n = couplings.shape[0]
+    if couplings.data.min(initial=0) < 0:
+        raise ValueError(f"the Perron vector needs couplings J >= 0, got {couplings.data.min()}")
+    pieces = csgraph.connected_components(couplings, directed=False)[0]
+    if pieces != 1:
+        raise ValueError(
+            f"the Perron vector needs a connected graph, this one of {n} sites has {pieces} "
+            "components: take one of them"
+        )
+    strength = couplings.sum(axis=1)
+    if np.ptp(strength) <= 1e-12 * strength.max():
+        return np.full(n, n**-0.5)
+    vector = np.abs(leading_pair(couplings.astype(np.float64), None)[1])
+    return np.asarray(vector / np.linalg.norm(vector))

@@ -129,8 +129,7 @@ class Loop:
         self.counts = Counts()
         self.stopped = "finished"
         self.started = self.started_cpu = 0.0
-        with_waves = "structure_factor" in run.settings.observe
-        self.weights = observables.wave_weights(run.model) if with_waves else None
+        self.weights = observables.projection_weights(run.model, run.settings.observe)
         self.target = _target_quanta(run.model, limits.target)
         self.path_wanted = run.settings.track or recorder.thermodynamic or self.target is not None
 

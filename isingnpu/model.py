@@ -21,7 +21,7 @@ from scipy import sparse
 
 from isingnpu import convert
 from isingnpu.convert import Terms
-from isingnpu.couplings import Array, edge_matrix, own_couplings, own_fields
+from isingnpu.couplings import Array, edge_matrix, own_couplings, own_fields, perron_vector
 from isingnpu.geometry import Geometry, Reference
 from isingnpu.quantize import MAX_FIXED_BOUND, MAX_TABLE_BOUND, Quantized, quantize
 
@@ -146,6 +146,11 @@ class IsingModel:
             colour = nx.greedy_color(graph, strategy="largest_first")
         of_site = np.fromiter((colour[i] for i in range(self.n)), np.int64, self.n)
         return tuple(np.flatnonzero(of_site == c) for c in range(of_site.max(initial=-1) + 1))
+
+    @cached_property
+    def perron(self) -> Array:
+        """(n,) the Perron vector of the couplings J >= 0 of a connected graph, |u| = 1."""
+        return perron_vector(self.csr)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -5,6 +5,8 @@ Per replica and sample, with N sites:
     energy            E(s)
     magnetization     m = sum_i s_i / N          abs_magnetization |m|,  m2 = m^2,  m4 = m^4
     structure_factor  S(k) = |sum_i s_i exp(i k x_i)|^2 / N, mean over the smallest k of each axis
+    perron            P = sum_i u_i s_i with u the Perron vector of J >= 0, |u| = 1: what orders on
+                      a graph whose sites differ; sqrt(N) m where they do not
     overlap           q = sum_i s^a_i s^b_i / N of replicas (a, b) = (0, 1), (2, 3), ...
     acceptance        flips / attempted updates since the sample before
     work, heat        since the start of the run, in units of k_B T of the bath (dimensionless):
@@ -37,6 +39,7 @@ NAMES = (
     "m2",
     "m4",
     "structure_factor",
+    "perron",
     "overlap",
     "acceptance",
     "work",
@@ -65,6 +68,8 @@ def check_names(
         model.geometry is None or model.geometry.vectors is None or model.geometry.basis is None
     ):
         raise ValueError("structure_factor needs a model with positions, built by a lattice")
+    if "perron" in chosen:
+        _ = model.perron  # raises ValueError where there is none
     return chosen
 
 
@@ -80,7 +85,15 @@ def _check_improved(name: str, model: IsingModel, dynamics: Dynamics) -> None:
         )
 
 
-def wave_weights(model: IsingModel) -> Array:
+def projection_weights(model: IsingModel, names: Iterable[str]) -> Array | None:
+    """(k, n) weights of what these observables are made of: waves, then the Perron vector."""
+    made = [_wave_weights(model)] if "structure_factor" in names else []
+    if "perron" in names:
+        made.append(model.perron[None])
+    return np.concatenate(made) if made else None
+
+
+def _wave_weights(model: IsingModel) -> Array:
     """(2 d, n): cos(k_a x_i) for each axis a, then sin."""
     assert model.geometry is not None
     phase = model.geometry.k_min @ model.geometry.positions.T  # (d, n)
@@ -150,7 +163,10 @@ class Recorder:
         }
         if "structure_factor" in self.names:
             d = measured.projections.shape[2] // 2
-            made["structure_factor"] = (measured.projections**2).sum(axis=2) / (n * d)
+            waves = measured.projections[:, :, : 2 * d]
+            made["structure_factor"] = (waves**2).sum(axis=2) / (n * d)
+        if "perron" in self.names:
+            made["perron"] = measured.projections[:, :, -1]
         if measured.improved is not None:
             made["improved_m2"], made["improved_m4"] = np.moveaxis(measured.improved, 2, 0)
         if spins is not None:

@@ -19,7 +19,7 @@ from isingnpu.run import Run
 from isingnpu.statistics import Estimate
 
 if TYPE_CHECKING:
-    from isingnpu.criticality import CriticalPoint
+    from isingnpu.criticality import CriticalPoint, SusceptibilityPeak
     from isingnpu.criticality.illustration import Decay, Snapshot
     from isingnpu.criticality.result import Curve
     from isingnpu.geometry import Geometry
@@ -207,6 +207,41 @@ def _colours(n: int) -> list[Any]:
     from matplotlib import colormaps
 
     return [colormaps["viridis"](x) for x in np.linspace(0, LIGHTEST, n)]
+
+
+def peak_figure(peak: SusceptibilityPeak) -> Any:
+    """The susceptibility of one graph over all betas that were searched."""
+    fig, ax = figure(width=6.4, height=4.2)
+    plot_peak(peak, ax)
+    return fig
+
+
+def plot_peak(peak: SusceptibilityPeak, ax: Any) -> Any:
+    """chi' against beta: reweighted band and searched points, the maximum with its error, and the
+    spectral bounds of beta_c. The axis ends where chi' has fallen to 1 % of its maximum."""
+    curve, height = peak.curve, peak.height.value
+    beta, chi, error = (np.array(x) for x in zip(
+        *((b, c.value, c.error) for b, c in peak.points), strict=True))  # fmt: skip
+    ax.errorbar(beta, chi, error, fmt="o", ms=4, lw=1, color=COLOURS[0], label="searched")
+    _band(ax, curve.beta, curve.chi, curve.chi_error, COLOURS[0], "reweighted")
+    ax.errorbar(
+        peak.beta.value, height, peak.height.error, peak.beta.error,
+        fmt="D", ms=5, lw=1, color=COLOURS[1], label=rf"maximum at $\beta = {peak.beta}$",
+    )  # fmt: skip
+    bounds = {"mean field": (peak.mean_field, ":"), "Bethe": (peak.bethe, "--")}
+    if peak.bracket is not None and np.isfinite(peak.bracket.high):
+        bounds["upper bound"] = (peak.bracket.high, "-.")
+    for name, (at, style) in bounds.items():
+        ax.axvline(at, color=GREY, ls=style, lw=1, label=f"{name} {at:.5g}")
+    shown = beta[chi > 0.01 * height]
+    ends = [*(at for at, _ in bounds.values()), shown.min(), shown.max()]
+    ax.set_xlim(0.95 * min(ends), 1.02 * max(ends))
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel(r"inverse temperature $\beta$ ($1/J$)")
+    ax.set_ylabel(r"$\chi' = \langle M^2 \rangle - \langle |M| \rangle^2$")
+    ax.set_title(f"one finite graph: {peak.n} sites, {peak.edges} couplings", loc="left", pad=34)
+    _legend_above(ax)
+    return ax
 
 
 # States and correlations.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isingnpu import formats
 from isingnpu._version import __version__
 from isingnpu.annealing import anneal
 from isingnpu.archive import replacing
@@ -29,7 +30,7 @@ from isingnpu.schedule import default_schedule
 from isingnpu.statistics import Estimate, Refusal, time_to_target
 
 if TYPE_CHECKING:
-    from isingnpu.criticality import CriticalPoint
+    from isingnpu.criticality import CriticalPoint, SusceptibilityPeak
 
 FIGURE_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -195,6 +196,42 @@ def _brief(value: dict[str, Any]) -> str:
     return str(Estimate(value["value"], value["error"]))
 
 
+def read_graph(path: Path) -> IsingModel:
+    """The model of a file. ValueError where all couplings are negative: the file has the other
+    sign, as those of max-cut graphs have."""
+    model = formats.read(path)
+    if model.n_edges and model.csr.data.max() < 0:
+        raise ValueError(
+            f"{path}: all couplings are J < 0; a rudy file is read as max-cut, J = -w, and a coo "
+            "file holds J with the sign of dimod: write a ferromagnetic J as `i j -J` into a .coo "
+            "file"
+        )
+    return model
+
+
+def peak_result(peak: SusceptibilityPeak, source: str) -> dict[str, Any]:
+    """JSON of the susceptibility peak of a graph that was read from `source`."""
+    made: dict[str, Any] = peak.to_json()
+    return made | {"graph": made["graph"] | {"source": source}}
+
+
+def peak_text(result: dict[str, Any]) -> str:
+    """A few lines for the terminal."""
+    graph = result["graph"]
+    peak, height, tau = (_brief(result[name]) for name in ("susceptibility_peak", "height", "tau"))
+    lines = [
+        f"graph    {graph['source']}: {graph['n']} sites, {graph['edges']} couplings",
+        f"peak     beta = {peak}, chi' = {height}: of this finite graph, no beta_c",
+        f"spectrum mean field {result['mean_field']:.5f} < Bethe {result['bethe']:.5f}"
+        + ("" if result["bracket"] is None else " <= beta_c of large graphs of this kind"),
+        f"searched beta {result['searched'][0]:.4g} .. {result['searched'][1]:.4g}",
+        f"chains   tau = {tau} sweeps ({result['dynamics']}), "
+        f"n_eff = {result['susceptibility_peak']['n_eff']:.3g}",
+        f"seed     {result['seed']}, {result['seconds']:.1f} s",
+    ]
+    return "\n".join(lines)
+
+
 def info() -> dict[str, Any]:
     """Version, commit, place, backends and sensors with the reason each missing one gives."""
     backends: dict[str, Any] = {}
@@ -269,20 +306,24 @@ def require_plots() -> None:
 
 def check_figures(family: str, plot: Path | None, folder: Path | None) -> None:
     """Raise ValueError for figures that could not be drawn or written after the computation."""
-    if plot is None and folder is None:
-        return
-    require_plots()
-    if plot is not None:
-        if plot.suffix not in FIGURE_SUFFIXES:
-            raise ValueError(f"--plot {plot}: the name must end in {', '.join(FIGURE_SUFFIXES)}")
-        if plot.is_dir() or not plot.parent.is_dir():
-            raise ValueError(f"--plot {plot}: name a file in a folder that exists")
+    check_plot(plot)
     if folder is not None:
+        require_plots()
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"--figures {folder} is a file; name a folder")
         from isingnpu.criticality import illustration
 
         illustration.check_family(family)
+
+
+def check_plot(plot: Path | None) -> None:
+    """The same of one figure."""
+    if plot is not None:
+        require_plots()
+        if plot.suffix not in FIGURE_SUFFIXES:
+            raise ValueError(f"--plot {plot}: the name must end in {', '.join(FIGURE_SUFFIXES)}")
+        if plot.is_dir() or not plot.parent.is_dir():
+            raise ValueError(f"--plot {plot}: name a file in a folder that exists")
 
 
 def save_figure(figure: Any, path: Path) -> None:
@@ -296,6 +337,13 @@ def save_critical(point: CriticalPoint, path: Path) -> None:
     from isingnpu import plot
 
     save_figure(plot.critical_figure(point), path)
+
+
+def save_peak(peak: SusceptibilityPeak, path: Path) -> None:
+    """The susceptibility of one graph against beta."""
+    from isingnpu import plot
+
+    save_figure(plot.peak_figure(peak), path)
 
 
 def save_figures(

@@ -684,7 +684,7 @@ def test_sizes_that_do_not_cross_in_the_searched_range_are_refused(monkeypatch):
 
 
 def test_a_budget_that_cannot_do_says_what_could():
-    with pytest.raises(SmallBudget, match=r"a budget of 0\.05 s is too small") as caught:
+    with pytest.raises(SmallBudget, match=r"a budget of 0\.05 s is too small: give") as caught:
         find_beta_c("square", (8, 16, 32), budget_s=0.05, seed=1)
     assert caught.value.needed > 0.05
 

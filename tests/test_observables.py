@@ -116,6 +116,7 @@ def test_series_do_not_depend_on_the_chunks(observe, every, monkeypatch):
 
     def made(seconds):
         looks = []
+        monkeypatch.setattr(loop, "FIRST_CHUNK", 1)
         monkeypatch.setattr(loop, "CHUNK_S", seconds)
         run = anneal(
             model, np.linspace(0.1, 0.9, 90), replicas=64, seed=6, observe=observe, every=every,
@@ -133,6 +134,7 @@ def test_series_do_not_depend_on_the_chunks(observe, every, monkeypatch):
 
 @pytest.mark.parametrize("every", [1, 7])
 def test_series_do_not_depend_on_an_interruption(every, monkeypatch):
+    monkeypatch.setattr(loop, "FIRST_CHUNK", 64 * 256)
     monkeypatch.setattr(loop, "CHUNK_S", 1e-9)
     model, betas = lattice.square(16), np.linspace(0.1, 0.9, 90)
     names = tuple(n for n in NAMES if n != "overlap")

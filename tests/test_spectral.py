@@ -127,7 +127,7 @@ def test_smallest_eigenvalue_of_h_has_its_first_zero_at_the_estimate(method, see
 def test_sparse_and_dense_eigenvalues_agree(method, monkeypatch):
     model = disorder.erdos_renyi(150, 4, seed=3)
     sparse = beta_c_estimate(model, method)
-    monkeypatch.setattr("isingnpu.criticality.spectral.DENSE_SITES", 1000)
+    monkeypatch.setattr("isingnpu.couplings.DENSE_SITES", 1000)
     assert beta_c_estimate(model, method) == pytest.approx(sparse, rel=CLOSE)
 
 

@@ -19,10 +19,13 @@ from isingnpu.criticality.dynamic import dynamic_exponent
 from isingnpu.criticality.errors import Derived, derived
 from isingnpu.criticality.locate import find_beta_c
 from isingnpu.criticality.multihistogram import MultiHistogram
+from isingnpu.criticality.peak import susceptibility_peak
+from isingnpu.criticality.peak_result import SusceptibilityPeak
 from isingnpu.criticality.random_energy import disorder_average, freezing_beta
 from isingnpu.criticality.refusals import (
     BadFit,
     NoCrossing,
+    NoPeak,
     NoTransition,
     OutOfRange,
     SmallBudget,
@@ -47,10 +50,12 @@ __all__ = [
     "MultiHistogram",
     "NoCrossing",
     "NoDecay",
+    "NoPeak",
     "NoTransition",
     "OutOfRange",
     "Quality",
     "SmallBudget",
+    "SusceptibilityPeak",
     "UnfinishedWalk",
     "Universality",
     "Unsupported",
@@ -73,4 +78,5 @@ __all__ = [
     "measure_correlations",
     "observables",
     "sampled_correlations",
+    "susceptibility_peak",
 ]

@@ -122,13 +122,17 @@ class Clock:
 
 @dataclass(eq=False)
 class Sampler:
-    """Draws runs for one call: every run has its own key, so no two share random numbers."""
+    """Draws runs for one call: every run has its own key, so no two share random numbers.
+
+    perron: the m of its series is the projection on the Perron vector of J over sqrt(N), what
+    orders where sites differ."""
 
     seed: int
     backend: str
     threads: int | None
     clock: Clock
     runs: int = 0
+    perron: bool = False
 
     def compile(self, system: System, bound: float) -> None:
         """Run each kind of moves briefly above `bound`, so that compiling does not count as
@@ -152,7 +156,9 @@ class Sampler:
         """One run per model: chains that go on from the spins of `initial`, all cold ("up") or
         half hot and half cold (None); `burn_in` sweeps and then `sweeps`."""
         started = time.perf_counter()
-        names = OBSERVED if np.isfinite(system.box.k) else OBSERVED[:3]
+        names = (*(OBSERVED if np.isfinite(system.box.k) else OBSERVED[:3]), *KEPT)
+        if self.perron:
+            names = ("energy", "perron")
         keys = [self._key() for _ in system.models]
 
         def one(i: int, threads: int | None) -> Run:
@@ -170,12 +176,12 @@ class Sampler:
             return sample(
                 model, beta, burn_in=burn_in, sweeps=sweeps, every=every, replicas=moves.chains,
                 initial=first, seed=key, dynamics=moves.dynamics, clusters=moves.clusters,
-                observe=(*names, *KEPT), backend=self.backend, threads=threads,
+                observe=names, backend=self.backend, threads=threads,
             )  # fmt: skip
 
         made = self._for_each(one, len(system.models))
         self.clock.note(system.work(moves, burn_in + sweeps), started)
-        return made
+        return self._projected(made)
 
     def go_on(
         self, system: System, moves: Moves, runs: Sequence[Run], sweeps: int
@@ -188,7 +194,18 @@ class Sampler:
 
         longer = self._for_each(one, len(runs))
         self.clock.note(system.work(moves, sweeps), started)
-        return longer
+        return self._projected(longer)
+
+    def _projected(self, runs: tuple[Run, ...]) -> tuple[Run, ...]:
+        """The runs with the series of m made of those of "perron", if that is what counts."""
+        if not self.perron:
+            return runs
+        made = []
+        for run in runs:
+            m = run.series["perron"] / math.sqrt(run.model.n)
+            series = {"energy": run.series["energy"], "m2": m**2, "m4": m**4, KEPT[0]: np.abs(m)}
+            made.append(replace(run, series=series))
+        return tuple(made)
 
     def _key(self) -> int:
         self.runs += 1
@@ -254,4 +271,7 @@ def start_difference(histogram: Histogram, models: int = 1) -> float:
         variance = (hot - cold).var(axis=1, ddof=1) / models
     else:
         variance = (hot.var(axis=1, ddof=1) + cold.var(axis=1, ddof=1)) / hot.shape[1]
-    return float(np.max(np.abs(hot.mean(axis=1) - cold.mean(axis=1)) / np.sqrt(variance)))
+    gap, error = np.abs(hot.mean(axis=1) - cold.mean(axis=1)), np.sqrt(variance)
+    if np.any((error == 0) & (gap > 0)):
+        return math.inf
+    return float(np.max(gap / np.where(error == 0, 1.0, error)))  # nothing moved: no difference

@@ -130,9 +130,21 @@ class Box:
         lowest = model.offset - (reach + 0.5) * quantum
         return cls(size, model.n, k, lowest, width * quantum, 2 * reach // width + 1)
 
+    def window(self, low: float, high: float, quantum: float) -> Box:
+        """The same box with up to MAX_LEVELS levels between two energies, each as wide as a whole
+        number of `quantum`, that of the model: where couplings are real, levels of the whole range
+        are wide beside the energies that one beta visits."""
+        first = math.floor((low - self.lowest) / quantum)
+        reach = math.ceil((high - self.lowest) / quantum) - first
+        width = max(1, math.ceil(reach / MAX_LEVELS))
+        lowest = self.lowest + first * quantum
+        return replace(self, lowest=lowest, width=width * quantum, levels=-(-reach // width))
+
     def level(self, energy: Array) -> NDArray[np.int64]:
-        """Number of the level of each energy, of any shape."""
-        return np.floor((energy - self.lowest) / self.width).astype(np.int64)
+        """Number of the level of each energy, of any shape; beyond an end the level at this end,
+        whose mean energy then stands for it."""
+        number = np.floor((energy - self.lowest) / self.width).astype(np.int64)
+        return np.clip(number, 0, self.levels - 1, out=number)
 
     def ratios(self, sums: Array) -> Array:
         """RATIOS (2, ...) from sums (5 or more, ...) that begin in the order of MOMENTS."""

@@ -63,7 +63,7 @@ def find_beta_c(
     Raises ValueError for what is not allowed; refuses with NoTransition, Unsupported,
     NoCrossing, OutOfRange, BadFit, StartRemembered, ShortChain and SmallBudget.
     """
-    _check_effort(budget_s, sweeps)
+    check_effort(budget_s, sweeps)
     systems = build_systems(family, sizes, universality, instances)
     if sweeps is not None and len(sweeps) != len(systems):
         raise ValueError(f"sweeps must be one for each of {len(systems)} sizes, got {sweeps}")
@@ -142,7 +142,8 @@ def _histograms(chains: Sequence[Chains]) -> list[Histogram]:
     return [long.independent for long in chains]
 
 
-def _check_effort(budget_s: float, sweeps: Sequence[int] | None) -> None:
+def check_effort(budget_s: float, sweeps: Sequence[int] | None) -> None:
+    """Raise ValueError unless the seconds, or all numbers of sweeps, are such."""
     if sweeps is None:
         if not 0 < budget_s < math.inf:
             raise ValueError(f"budget_s must be finite and > 0, got {budget_s}")

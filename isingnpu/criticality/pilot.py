@@ -181,7 +181,7 @@ def _survey_all(
         moves = before[i].moves if before else system.moves(local, m2)
         tau = local if moves is system.local else CLUSTER_SWEEPS
         initial = before[i].runs if before else None
-        made.append(_survey_one(system, moves, beta, sampler, max(tau, 1.0), initial))
+        made.append(survey_one(system, moves, beta, sampler, max(tau, 1.0), initial))
     return made
 
 
@@ -190,17 +190,18 @@ def _stride(tau: float) -> int:
     return max(1, round(tau / 2))
 
 
-def _survey_one(
+def survey_one(
     system: System,
     moves: Moves,
     beta: float,
     sampler: Sampler,
     tau: float,
     initial: Sequence[Run] | None,
+    tries: int = MAX_TRIES,
 ) -> Survey:
     """Chains until hot and cold starts agree and tau is resolved; twice as long each time."""
     every = _stride(tau)
-    for _ in range(MAX_TRIES):
+    for _ in range(tries):
         burn_in, sweeps = round(BURN_IN * tau), round(MEASURED * tau / every) * every
         sampler.clock.afford(system.work(moves, burn_in + sweeps), PILOT_SHARE)
         runs = sampler.begin(

@@ -93,7 +93,7 @@ def produce(
         if not any(left):
             return chains
         chains = [
-            _further(made, chains[i] if chains else None, left[i], beta, sampler)
+            further(made, chains[i] if chains else None, left[i], beta, sampler)
             for i, made in enumerate(surveys)
         ]
         rounds += 1
@@ -142,9 +142,10 @@ def _aim(
     return beta if abs(fit.beta_c - beta) < near else fit.beta_c
 
 
-def _further(
+def further(
     made: Survey, chains: Chains | None, sweeps: int, beta: float, sampler: Sampler
 ) -> Chains:
+    """`sweeps` more of the same chains; with chains=None those of the survey, after burn-in."""
     if chains is not None and sweeps == 0:
         return chains
     if chains is None:

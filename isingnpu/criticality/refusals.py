@@ -49,6 +49,26 @@ class NoCrossing(Refusal):
         )
 
 
+class NoPeak(Refusal):
+    """The susceptibility of a finite graph is largest at an end of the betas that were searched.
+
+    low, high: the searched range of beta; at: the end where it is largest."""
+
+    def __init__(self, low: float, high: float, at: float) -> None:
+        super().__init__(low, high, at)
+        self.low, self.high, self.at = low, high, at
+
+    def __str__(self) -> str:
+        if self.at == self.low:
+            why = "the graph is too small to order; take a larger one"
+        else:
+            why = "parts of it order much later than others; take one of the parts"
+        return (
+            f"no maximum of the susceptibility for beta in {self.low:.6g} .. {self.high:.6g}, it "
+            f"is largest at {self.at:.6g}: {why}"
+        )
+
+
 class OutOfRange(Refusal):
     """Samples taken at one beta do not reach another one.
 
@@ -114,6 +134,6 @@ class SmallBudget(Refusal):
 
     def __str__(self) -> str:
         return (
-            f"a budget of {self.seconds:.3g} s is too small for these sizes: give at least "
-            f"{self.needed:.3g} s or drop the largest size"
+            f"a budget of {self.seconds:.3g} s is too small: give at least "
+            f"{self.needed:.3g} s or make the largest system smaller"
         )

@@ -54,7 +54,8 @@ def build_systems(
     if isinstance(family, IsingModel):
         raise Unsupported(
             family_of(family), "one finite model has no transition, only its family has",
-            "pass a function size -> IsingModel; beta_c_bracket bounds beta_c of its family",
+            "pass a function size -> IsingModel; susceptibility_peak(model) finds where this one "
+            "orders, and beta_c_bracket bounds beta_c of its family",
         )  # fmt: skip
     if sizes is None:
         sizes = _default_sizes(family)

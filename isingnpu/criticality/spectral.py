@@ -28,18 +28,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import eigh
 from scipy.optimize import brentq
 from scipy.sparse import csgraph
-from scipy.sparse.linalg import eigsh
 
+from isingnpu.couplings import leading_pair
 from isingnpu.model import Array, IsingModel
 
 METHODS = ("mean-field", "tap", "bethe", "glass")
 
-# Below this many sites all eigenvalues are computed.
-DENSE_SITES = 100
 # tanh(9.2) = 1 - 2e-8: a stronger bond ties its spins together, and counting it as this strong
 # moves the result by less than 1e-7 while the eigenvalue keeps eight digits.
 TIED = 9.2
@@ -150,24 +146,7 @@ def planar_bound(degree: int) -> float:
 def largest_eigenvalue(matrix: Any) -> float:
     """Of a symmetric matrix, sparse or dense, (n, n), to 1e-12 relative; 1e-9 if the next one
     is closer than 1e-6."""
-    return _leading_pair(matrix, None)[0]
-
-
-def _leading_pair(matrix: Any, start: Array | None) -> tuple[float, Array]:
-    """Largest eigenvalue and its vector (n,), by Lanczos from `start` or from a vector that no
-    eigenvector is orthogonal to: the uniform one if no entry is negative (Perron)."""
-    n = matrix.shape[0]
-    if n < DENSE_SITES:
-        dense = matrix.toarray() if sparse.issparse(matrix) else np.asarray(matrix)
-        values, vectors = eigh(dense, subset_by_index=[n - 1, n - 1])
-        return float(values[0]), vectors[:, 0]
-    if start is None:
-        start = np.ones(n)
-        if matrix.min() < 0:
-            start += 0.1 * np.cos(np.arange(n) ** 2 * 0.7)
-    # the residual is 1e-9, the eigenvalue its square over the gap
-    values, vectors = eigsh(matrix, k=1, which="LA", v0=start, ncv=40, tol=1e-9)
-    return float(values[0]), vectors[:, 0]
+    return leading_pair(matrix, None)[0]
 
 
 def _has_two_cycles(couplings: Any) -> bool:
@@ -221,7 +200,7 @@ def _first_instability(couplings: Any, weights: Weights) -> float:
 
     def instability(beta: float) -> float:
         nonlocal vector
-        largest, vector = _leading_pair(_normalised(couplings, beta, weights), vector)
+        largest, vector = leading_pair(_normalised(couplings, beta, weights), vector)
         return largest - 1
 
     while low < last:
