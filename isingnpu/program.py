@@ -42,7 +42,7 @@ class Plane:
 @dataclass(frozen=True, eq=False)
 class Term:
     """One slot as a colour sees it: colour of the neighbours (FIELD: a field), and for each row
-    (rows,) int64 the row they lie in and the columns to add, -1, 0 or 1."""
+    (rows,) the row they lie in, int32, and the columns to add, -1, 0 or 1, int16."""
 
     source: int
     row: Array
@@ -175,7 +175,8 @@ def _reach(
     row = np.ravel_multi_index(tuple(there), sides) if sides else np.zeros(1, np.int64)
     here = colours.first(colour, colours.phases)
     behind = colours.first(source, colours.phases + np.dot(colours.steps[:-1], offset[:-1]))
-    return source, np.asarray(row, np.int64), (here + offset[-1] - behind) // q, around
+    shift = (here + offset[-1] - behind) // q
+    return source, row.astype(np.int32), shift.astype(np.int16), around
 
 
 def _uniform_term(
@@ -212,8 +213,8 @@ def _rows_plane(rows: Array, words: int) -> Plane:
 
 def _field_term(colours: Colouring, negative: bool) -> Term:
     sign = _rows_plane(np.ones(colours.rows, np.int64), colours.words) if negative else None
-    rows = np.arange(colours.rows)
-    return Term(FIELD, rows, np.zeros_like(rows), sign)
+    rows = np.arange(colours.rows, dtype=np.int32)
+    return Term(FIELD, rows, np.zeros(colours.rows, np.int16), sign)
 
 
 def program_obstacle(model: IsingModel, layout: Layout) -> str | None:

@@ -74,7 +74,7 @@ class Tables:
         """All but the addresses of spins."""
         fields = [0, 8 * self.stride, *self._plane(self.program.valid[colour])]
         for term in self.program.terms[colour]:
-            offsets = np.asarray((term.row * self.stride + term.shift) * 8, np.int64)
+            offsets = (term.row.astype(np.int64) * self.stride + term.shift) * 8
             fields += [0, self._keep(offsets), *self._plane(term.sign), *self._plane(term.present)]
         return fields
 
