@@ -194,6 +194,19 @@ def test_backend_equals_reference_bit_for_bit(backend, name, rule, threads):
     assert differing(outcome(backend.plan, trial), reference_answer(name, rule)) == []
 
 
+# No trial of layout lattice takes it unasked.
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    "name", ["lattice, late sweeps, high replica", "lattice, triangular", "lattice, honeycomb"]
+)
+def test_scalar_kernel_equals_the_reference_on_lattices(name, rule):
+    def scalar(request):
+        return get_backend("cpu").plan(replace(request, kernel="scalar"))
+
+    trial = replace(TRIALS[name], dynamics=rule)
+    assert differing(outcome(scalar, trial), reference_answer(name, rule)) == []
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("layout", ["lane", "plane", "lattice"])
 def test_quick_reference_equals_the_reference(layout, rule):
