@@ -111,6 +111,7 @@ TRIALS = {
     "lane, more sites than a tile": Trial(lattice.chain(300), ramp(2, 0.1), replicas=range(2)),
     "plane": Trial(graph(13), ramp(4), layout="plane", replicas=range(60, 75)),
     "plane, few": Trial(graph(13), ramp(4), layout="plane", replicas=range(62, 66)),
+    "plane, one by one": Trial(graph(13), ramp(4), layout="plane", replicas=range(31, 34)),
     "plane, 7 rounds": Trial(graph(9), ramp(4), layout="plane", rounds=7),
     "plane, own betas": Trial(
         graph(9), columns(4, 70), layout="plane", replicas=range(70), seed=2**63

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 
 from isingnpu import IsingModel, anneal, disorder, lattice, resume, rng, sample
 from isingnpu.backend import Request, State, get_backend
+from isingnpu.backends import reference
 from isingnpu.backends.reference import ClusterPlan
 from isingnpu.bonds import cluster_bonds, request_layout
 from isingnpu.dynamics import bond_thresholds, get_dynamics
@@ -26,6 +27,7 @@ from isingnpu.dynamics import bond_thresholds, get_dynamics
 MOVES = ("swendsen-wang", "wolff")
 cpu = get_backend("cpu").plan
 
+from isingnpu.backends.cpu import clusters_tables  # noqa: E402
 from isingnpu.backends.cpu.clusters_tables import LatticeTables  # noqa: E402
 
 
@@ -112,6 +114,28 @@ def test_kernel_equals_reference_bit_for_bit(name, rule, threads):
 def test_replicas_that_share_vectors_equal_the_reference(name, rule):
     betas = np.random.default_rng(5).choice([0.2, 0.4, 0.5], (3, 19))
     trial = ClusterTrial(MODELS[name], betas, dynamics=rule, replicas=range(5, 24))
+    assert differing(outcome(cpu, trial), outcome(ClusterPlan, trial)) == []
+
+
+def test_long_runs_with_few_bonds_between_them_equal_the_reference():
+    model = lattice.hypercubic((6, 64), J=(1, 100), boundary=("periodic", "open"))
+    trial = ClusterTrial(model, np.full(40, 0.02))
+    assert differing(outcome(cpu, trial), outcome(ClusterPlan, trial)) == []
+
+
+@pytest.mark.parametrize("name", ["odd square", "graph", "real graph"])
+def test_all_bits_of_thresholds_close_to_the_integers_are_read(name, monkeypatch):
+    """Those of a read and sweep are the integer of the first bond, or one less or more."""
+    betas = 1e-3 * np.arange(1, 61).reshape(20, 3)
+    trial = ClusterTrial(MODELS[name], betas)
+    r = [rng.bond_integers(k, [0], [0], sweep, 7)[0] for sweep in range(20) for k in (3, 4, 5)]
+    near = np.array(r) + np.arange(60, dtype=np.uint64) % np.uint64(3) - np.uint64(1)
+
+    def close(betas, magnitudes, quantum):
+        return near[:, None].repeat(len(magnitudes), axis=1)
+
+    for module in (clusters_tables, reference):
+        monkeypatch.setattr(module, "bond_thresholds", close)
     assert differing(outcome(cpu, trial), outcome(ClusterPlan, trial)) == []
 
 
