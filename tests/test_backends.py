@@ -123,7 +123,7 @@ TRIALS = {
     "plane, permuted order": Trial(graph(9), ramp(3), layout="plane", order=range(8, -1, -1)),
     "dense, 8-bit": Trial(dense_graph(65, most=1, most_field=1), ramp(3, 0.3)),
     "dense, 16-bit": Trial(dense_graph(65), ramp(3, 0.1), replicas=range(30, 33)),
-    "dense, fixed point": Trial(dense_graph(64, real=True), ramp(3, 0.1), replicas=range(2)),
+    "dense, fixed point": Trial(dense_graph(70, real=True), ramp(3, 0.1), replicas=range(2)),
     "dense, planes": Trial(dense_graph(64), ramp(3, 0.1), layout="plane", replicas=range(3)),
     "dense, own betas": Trial(dense_graph(64), columns(3, 3), replicas=range(3)),
     "lattice": Trial(lattice.square((4, 6)), ramp(4), layout="lattice", replicas=range(3)),
