@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from engine import Trial, differing, outcome
+import pytest
+from engine import QuickReference, Trial, differing, outcome, start
 from scipy import stats
 
 from isingnpu import exact, lattice, sample
 from isingnpu.backend import State
-from isingnpu.dynamics import fixed_point_exponential
+from isingnpu.backends import reference
+from isingnpu.dynamics import fixed_point_exponential, thresholds
 from isingnpu.statistics import estimate
 
 Array = np.ndarray[Any, Any]
@@ -54,6 +56,28 @@ def tie_faults(accepts, r):
     """Thresholds T near r, or far, for which accepts(T) is not r < T."""
     near = [r - 1, r, r + 1, 0, 2**64 - 1, r ^ 1, r ^ 1 << 32, r ^ 1 << 63, r & -256, r | 255]
     return [t for t in near if 0 <= t < 2**64 and accepts(t) != (r < t)]
+
+
+def close_faults(make_plan, trial, module):
+    """What differs from the reference where every threshold of a read and sweep is the integer r
+    of its first site, or one less or more: all 64 bits count, and r = T is a rejection.
+
+    module: the one of the kernel that asks for `thresholds`."""
+    reads, plan = len(trial.replicas), QuickReference(trial.request)
+    betas = 1e-3 * np.arange(1, 1 + 6 * reads).reshape(6, reads)
+    plan.load(start(trial))
+    r = np.concatenate([plan.draw(trial.first + sweep)[:, 0] for sweep in range(6)])
+    near = r + np.arange(len(r), dtype=np.uint64) % np.uint64(3) - np.uint64(1)
+
+    def close(dynamics, betas, model):
+        limits = thresholds(dynamics, betas, model)
+        return replace(limits, table=near[:, None].repeat(limits.table.shape[1], axis=1))
+
+    one = replace(trial, betas=betas)
+    with pytest.MonkeyPatch.context() as patch:
+        for asking in (module, reference):
+            patch.setattr(asking, "thresholds", close)
+        return differing(outcome(make_plan, one), outcome(QuickReference, one))
 
 
 # Laws of the bits.

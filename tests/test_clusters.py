@@ -18,13 +18,17 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from isingnpu import IsingModel, anneal, disorder, lattice, resume, rng, sample
-from isingnpu.backend import Request, get_backend
+from isingnpu.backend import Request, State, get_backend
+from isingnpu.backends import reference
 from isingnpu.backends.reference import ClusterPlan
 from isingnpu.bonds import cluster_bonds, request_layout
 from isingnpu.dynamics import bond_thresholds, get_dynamics
 
 MOVES = ("swendsen-wang", "wolff")
 cpu = get_backend("cpu").plan
+
+from isingnpu.backends.cpu import clusters_tables  # noqa: E402
+from isingnpu.backends.cpu.clusters_tables import LatticeTables  # noqa: E402
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +115,43 @@ def test_replicas_that_share_vectors_equal_the_reference(name, rule):
     betas = np.random.default_rng(5).choice([0.2, 0.4, 0.5], (3, 19))
     trial = ClusterTrial(MODELS[name], betas, dynamics=rule, replicas=range(5, 24))
     assert differing(outcome(cpu, trial), outcome(ClusterPlan, trial)) == []
+
+
+def test_long_runs_with_few_bonds_between_them_equal_the_reference():
+    model = lattice.hypercubic((6, 64), J=(1, 100), boundary=("periodic", "open"))
+    trial = ClusterTrial(model, np.full(40, 0.02))
+    assert differing(outcome(cpu, trial), outcome(ClusterPlan, trial)) == []
+
+
+@pytest.mark.parametrize("name", ["odd square", "graph", "real graph"])
+def test_all_bits_of_thresholds_close_to_the_integers_are_read(name, monkeypatch):
+    """Those of a read and sweep are the integer of the first bond, or one less or more."""
+    betas = 1e-3 * np.arange(1, 61).reshape(20, 3)
+    trial = ClusterTrial(MODELS[name], betas)
+    r = [rng.bond_integers(k, [0], [0], sweep, 7)[0] for sweep in range(20) for k in (3, 4, 5)]
+    near = np.array(r) + np.arange(60, dtype=np.uint64) % np.uint64(3) - np.uint64(1)
+
+    def close(betas, magnitudes, quantum):
+        return near[:, None].repeat(len(magnitudes), axis=1)
+
+    for module in (clusters_tables, reference):
+        monkeypatch.setattr(module, "bond_thresholds", close)
+    assert differing(outcome(cpu, trial), outcome(ClusterPlan, trial)) == []
+
+
+def test_clusters_of_more_words_than_wait_in_one_word_are_those_of_the_graph(monkeypatch):
+    """Eight words a group, 64 groups a word of those that wait; rows begin within words."""
+    model, seen = lattice.square((1100, 62)), []
+    trial = ClusterTrial(model, np.full(2, 0.45), dynamics="wolff", replicas=range(1))
+    for fits in (LatticeTables.fits, lambda bonds: False):
+        monkeypatch.setattr(LatticeTables, "fits", staticmethod(fits))
+        plan = cpu(trial.request)
+        plan.load(State.at(np.ones((1, model.n), np.int8)))
+        seen.append(plan.sweep(trial.betas, first=0, every=1).flips)
+        seen.append(plan.state().spins)
+    assert seen[0].max() > model.n  # of two clusters
+    assert np.array_equal(seen[0], seen[2])
+    assert np.array_equal(seen[1], seen[3])
 
 
 @pytest.mark.parametrize("name", ["square", "odd square"])

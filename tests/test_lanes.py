@@ -13,7 +13,7 @@ import pytest
 from engine import FROZEN, QuickReference, Trial, differing, graph, outcome, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import exact_threshold
+from laws import close_faults, exact_threshold
 from numba import njit
 
 from isingnpu import IsingModel, disorder, lattice, rng
@@ -29,6 +29,7 @@ from isingnpu.backends.cpu import (  # noqa: E402
     lanes_limits,
     lanes_sweep,
 )
+from isingnpu.backends.cpu.blocks import field_dtype  # noqa: E402
 from isingnpu.backends.cpu.ir import I16, I32, emits, vector  # noqa: E402
 from isingnpu.backends.cpu.lanes import LanePlan  # noqa: E402
 
@@ -202,6 +203,19 @@ TRIALS = {
 def test_every_form_equals_the_reference(name):
     trial = TRIALS[name]
     assert differing(outcome(LanePlan, trial), outcome(QuickReference, trial)) == []
+
+
+def test_all_bits_of_close_thresholds_are_read():
+    trial = TRIALS["few fields, own betas"]
+    assert LanePlan(trial.request)._limits(np.zeros(1), shared=False).form == lanes_code.CHAIN
+    assert close_faults(LanePlan, trial, lanes_limits) == []
+
+
+@pytest.mark.parametrize(
+    ("bound", "bits"), [(127, 8), (128, 16), (32767, 16), (32768, 32), (2**31 - 1, 32)]
+)
+def test_fields_are_as_wide_as_their_bound_needs(bound, bits):
+    assert field_dtype(bound).itemsize * 8 == bits
 
 
 def test_rows_asked_for_early_are_the_same_rows(monkeypatch):

@@ -16,6 +16,7 @@ from engine import QuickReference, Trial, differing, graph, outcome
 from laws import (
     alone_faults,
     bias_faults,
+    close_faults,
     cut_faults,
     deviations,
     enumerated,
@@ -176,6 +177,13 @@ class LowNibbleLost(QuickReference):
         return super().draw(sweep) & np.uint64(0xF0FFFFFFFFFFFFFF)
 
 
+class LastBitLost(QuickReference):
+    """All integers are odd."""
+
+    def draw(self, sweep):
+        return super().draw(sweep) | np.uint64(1)
+
+
 class LocalReplica(QuickReference):
     """Replicas are counted from the start of the batch."""
 
@@ -269,6 +277,7 @@ def average_law(case):
 
 LAWS = {
     "equality": equality,
+    "close thresholds": lambda make_plan: close_faults(make_plan, TRIAL, reference),
     "metropolis sweep": transition_law(TRIANGLE, 0.3, rule="metropolis", sweeps=1),
     "heat-bath sweep": transition_law(TRIANGLE, 0.3, rule="heat-bath", sweeps=1),
     "two sweeps": transition_law(TRIANGLE, 0.3, rule="heat-bath", sweeps=2),
@@ -295,6 +304,7 @@ REJECTED = {
     SameNumberForEveryReplica: ("equality", *SWEEPS, "alone", "draws"),
     SameNumbersEverySweep: ("equality", "two sweeps", "averages", "draws"),
     LowNibbleLost: ("equality", *SWEEPS, "averages"),
+    LastBitLost: ("close thresholds",),
     LocalReplica: ("equality", "alone", "draws"),
     LowSeedWord: ("draws",),
     CallsRestart: ("cuts", "draws"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine import QuickReference, Trial, differing, outcome, start
-from laws import alone_faults, cut_faults
+from laws import alone_faults, close_faults, cut_faults
 
 from isingnpu import IsingModel, lattice
 from isingnpu.backend import get_backend, threshold_rows
@@ -40,9 +40,9 @@ def plane(model, betas, dynamics="metropolis", replicas=range(64), **options):
 CUBIC = IsingModel.from_edges(  # three neighbours each
     [(0, 1, 1), (0, 2, -1), (0, 3, 1), (1, 2, 1), (1, 3, -1), (2, 3, -1)], 4
 )
-# Degrees and sums of both parities, two digits, fields; the last two sites have no neighbours.
+# Degrees and sums of both parities, three digits, fields; the last two sites have no neighbours.
 MANY = IsingModel.from_edges(
-    [(0, 1, 2), (0, 2, -1), (0, 3, 2), (0, 4, -1), (1, 2, 1), (2, 3, -2), (3, 4, 1)],
+    [(0, 1, 2), (0, 2, -1), (0, 3, 2), (0, 4, -1), (1, 2, 1), (2, 3, -4), (3, 4, 1)],
     7, fields=[1, 0, -2, 0, 1, 3, 0],
 )  # fmt: skip
 HUB = IsingModel.from_edges([(0, k, 1 - 2 * (k % 3 == 0)) for k in range(1, 69)], 69)
@@ -55,7 +55,7 @@ WIDE = plane(lattice.square(4), np.linspace(0, 0.3, 25), replicas=range(3, 700),
 TRIALS = {
     "blocks of 8 and 4 words": WIDE,
     "8 words": replace(WIDE, replicas=range(3, 500)),
-    "even degree, heat bath": plane(lattice.square(4), [0.3, 0.4], "heat-bath", range(130, 190)),
+    "even degree, heat bath": plane(lattice.square(4), [0.4, 0.45], "heat-bath", range(130, 190)),
     "odd degree": plane(CUBIC, [0.0, 0.1, 0.2], replicas=range(60, 75)),
     "odd degree, heat bath, 7 rounds": plane(
         CUBIC, [0.0, 0.3], "heat-bath", range(1000, 1003), rounds=7
@@ -154,9 +154,19 @@ def test_trials_have_every_form():
     assert max(form.sizes[0] for form in cold) < cold[0].classes
 
 
+@pytest.mark.parametrize("name", ["own betas", "own betas, heat bath"])
+def test_all_bits_of_close_thresholds_are_read(name):
+    assert close_faults(PlanePlan, TRIALS[name], planes) == []
+
+
 @pytest.mark.parametrize("name", ["many values", "own betas"])
 def test_cuts_between_calls_do_not_change_the_result(name):
     assert cut_faults(PlanePlan, TRIALS[name], [1, 3]) == []
+
+
+def test_segments_of_sweeps_do_not_change_the_result(monkeypatch):
+    monkeypatch.setattr(planes, "SEGMENT", 2)  # of 6 sweeps of one form
+    assert differing(outcome(PlanePlan, TRIALS["own betas"]), reference_answer("own betas")) == []
 
 
 def test_read_alone_equals_the_same_read_of_a_batch():

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from engine import QuickReference, Trial, differing, graph, outcome
-from laws import cut_faults
+from laws import close_faults, cut_faults
 from scipy import stats
 
 from isingnpu import IsingModel, anneal, lattice, sample
@@ -90,6 +90,11 @@ def test_two_threads_give_the_same_bits():
 
 
 @pytest.mark.parametrize("rule", RULES)
+def test_all_bits_of_close_thresholds_are_read(rule):
+    assert close_faults(SharedPlan, TRIALS[f"own betas, {rule}"], planes) == []
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_cuts_and_other_plans_do_not_change_the_bits(rule):
     assert cut_faults(SharedPlan, TRIALS[f"fields and many values, {rule}"], (1, 4)) == []
 
@@ -101,6 +106,7 @@ def test_flips_of_free_spins_are_all_visits():
     plan.load(State.at(initial_spins(range(3), model.n, 1)))
     seen = plan.sweep(np.zeros(8), first=0, every=8)
     assert np.array_equal(seen.flips, np.full((3, 1), 8 * model.n))
+    assert seen.counts.random_words == 4 * 8 * model.n  # one call a visit of all reads
 
 
 @pytest.mark.parametrize("make_plan", [QuickReference, SharedPlan])

@@ -175,7 +175,9 @@ def finish(
             t = _threshold(code, config, masks, plane, terms, config.pair)
             accepted = accepted | (open_ & t & ~r)
             open_ = open_ & ~(t ^ r)
-        for k, value in enumerate((accepted, before & ~open_, place)):
+        # equal in all planes is not below
+        settled = (call & 31).compare("==", 31).where(before, before & ~open_)
+        for k, value in enumerate((accepted, settled, place)):
             code.store(value, scratch, k * size)
         _apply(code, config, colour, queued - start, scratch, flips)
         for half in (0, config.lanes):
