@@ -189,7 +189,10 @@ def _coo_vartype(path: FilePath, comments: Lines, vartype: str | None) -> str:
                 raise comments.error(k, f"vartype is {found[1]}, but {vartype} was asked for")
             vartype = found[1]
     if vartype is None:
-        raise ValueError(f"{path}:1: no header '# vartype=SPIN'; pass vartype='SPIN' or 'BINARY'")
+        raise ValueError(
+            f"{path}:1: no header '# vartype=SPIN'; write it as the first line, or pass "
+            "vartype='SPIN' or 'BINARY' to formats.read"
+        )
     return vartype
 
 

@@ -3,7 +3,6 @@ they were made of."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import replace
 from functools import cache
@@ -20,7 +19,6 @@ from isingnpu.criticality.estimators import (
     Histogram,
     binder,
     binder_slope,
-    cluster_moments,
     connected_susceptibility,
     graph_length,
     moment_ratio,
@@ -132,17 +130,6 @@ def test_slopes_are_derivatives_in_beta(beta):
     found = binder_slope(t.m2, t.m4, slope2, slope4)
     expected = (above.binder - below.binder) / (2 * h)
     assert found == pytest.approx(expected, abs=h**2 * SITES**2)
-
-
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (4, 3, 2, 1), (7,), (5, 5, 1, 1, 1)])
-def test_cluster_moments_average_over_the_signs_of_the_clusters(sizes):
-    c, n = np.array(sizes), sum(sizes) + 2  # two sites of the box in clusters not listed
-    c = np.append(c, [1, 1])
-    signs = np.array(list(itertools.product((-1, 1), repeat=len(c))))
-    m = signs @ c / n
-    m2, m4 = cluster_moments((c**2).sum(), (c**4).sum(), n)
-    assert m2 == pytest.approx((m**2).mean(), rel=1e-13)
-    assert m4 == pytest.approx((m**4).mean(), rel=1e-13)
 
 
 def test_graph_length_on_a_torus_is_the_one_of_its_waves():

@@ -47,7 +47,7 @@ FAULTS = [  # format, content, what follows the file's name
     ("rudy", " \n\r\n", ":1: the file is empty"),
     ("rudy", b"3 1\n1 2 \xff\n", ":2: byte 0xff is not text"),
     ("rudy", b"\x00\x01\n\x02", ":1: header must be whole numbers n m, got '\\x00\\x01'"),
-    ("coo", "0 1 1\n", ":1: no header '# vartype=SPIN'; pass vartype="),
+    ("coo", "0 1 1\n", ":1: no header '# vartype=SPIN'; write it as the first line"),
     ("coo", "# vartype=OCTAL\n0 1 1\n", ":1: vartype is 'OCTAL', allowed are SPIN, BINARY"),
     (
         "coo",

@@ -8,6 +8,7 @@ should have standard deviation 1 and 68 % of them lie within 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,8 +18,9 @@ import numpy as np
 from isingnpu import disorder, lattice
 from isingnpu.bench.cases import Options
 from isingnpu.bench.records import Record
-from isingnpu.criticality import CriticalPoint, find_beta_c
+from isingnpu.criticality import CriticalPoint, find_beta_c, quotient
 from isingnpu.model import IsingModel
+from isingnpu.statistics import Refusal
 
 QUICK_SECONDS = 1.0
 QUICK_SIZES = (4, 6, 8)
@@ -113,13 +115,24 @@ def _found(case: PointCase, options: Options, seed: int) -> CriticalPoint:
     )  # fmt: skip
 
 
+def _exponents(point: CriticalPoint) -> str:
+    """nu and eta of a lattice from the same samples, or why not."""
+    if math.isnan(point.histograms[0].box.k):
+        return ""
+    try:
+        found = quotient.exponents(point)
+    except Refusal as error:
+        return f"; no exponents: {error}"
+    return f"; nu = {found.nu}, eta = {found.eta} (p = {found.p:.2g})"
+
+
 def _notes(points: Sequence[CriticalPoint]) -> list[str]:
     """What was found; of ten calls and more, how their errors cover."""
     if len(points) < 10:
         return [
             f"{p}; sigma = {p.beta_c.error:.2g} (statistical {p.statistical:.2g}, systematic "
             f"{p.systematic:.2g}), sigma / beta_c = {p.beta_c.error / p.beta_c.value:.2g}, "
-            f"{p.seconds:.3g} s"
+            f"{p.seconds:.3g} s{_exponents(p)}"
             for p in points
         ]
     pulls = np.array([p.sigmas for p in points])

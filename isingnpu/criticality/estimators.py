@@ -84,15 +84,6 @@ def specific_heat(energy: ArrayLike, energy2: ArrayLike, beta: float, sites: int
     return np.asarray(beta**2 * variance / sites)
 
 
-def cluster_moments(squares: ArrayLike, fourths: ArrayLike, sites: int) -> tuple[Array, Array]:
-    """m^2 and m^4 averaged over the signs of Swendsen-Wang clusters of one state.
-
-    squares, fourths: sum over clusters of c^2 and c^4 of their sites c; any shape.
-    m^2 = sum c^2 / N^2,  m^4 = (3 (sum c^2)^2 - 2 sum c^4) / N^4."""
-    two, four = np.asarray(squares, np.float64), np.asarray(fourths, np.float64)
-    return np.asarray(two / sites**2), np.asarray((3 * two**2 - 2 * four) / sites**4)
-
-
 def thermal_slope(average: ArrayLike, with_energy: ArrayLike, energy: ArrayLike) -> Array:
     """d<A>/dbeta = <A> <E> - <A E> of an observable A that does not depend on beta."""
     return np.asarray(np.asarray(average) * np.asarray(energy) - np.asarray(with_energy))
@@ -143,8 +134,8 @@ class Box:
     def level(self, energy: Array) -> NDArray[np.int64]:
         """Number of the level of each energy, of any shape; beyond an end the level at this end,
         whose mean energy then stands for it."""
-        number = np.floor((energy - self.lowest) / self.width).astype(np.int64)
-        return np.clip(number, 0, self.levels - 1, out=number)
+        number = np.floor((np.asarray(energy) - self.lowest) / self.width).astype(np.int64)
+        return np.asarray(number.clip(0, self.levels - 1))
 
     def ratios(self, sums: Array) -> Array:
         """RATIOS (2, ...) from sums (5 or more, ...) that begin in the order of MOMENTS."""
