@@ -82,12 +82,16 @@ def test_all_bits_of_close_thresholds_are_read(rule):
     assert close_faults(BitLatticePlan, one, bitlattice) == []
 
 
-def test_rows_of_many_queues_give_the_bits_of_one(monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_rows_of_many_queues_give_the_bits_of_one(threads, monkeypatch):
+    """Threads take each other's batches, in an order that is never the same."""
     one = replace(TRIALS["square of whole vectors"], replicas=range(1))
+    one = replace(one, betas=np.tile(RAMP, 50))
     whole = outcome(BitLatticePlan, one)
-    monkeypatch.setattr(bitlattice_run, "QUEUE", 24)
-    assert BitLatticePlan(one.request).lattices[0].batch == 3  # of 8 rows
-    assert differing(outcome(BitLatticePlan, one), whole) == []
+    monkeypatch.setattr(bitlattice_run, "QUEUE", 8)
+    assert BitLatticePlan(one.request).lattices[0].batch == 1  # of 8 rows
+    many = replace(one, threads=threads)
+    assert differing(outcome(BitLatticePlan, many), whole) == []
 
 
 @pytest.mark.parametrize("name", ["square of whole vectors", "square"])

@@ -1,4 +1,4 @@
-"""A barrier for compiled code: threads meet many times within one call that holds no GIL."""
+"""For compiled code that holds no GIL: threads meet many times within one call, and share work."""
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 # mypy: disable-error-code="call-arg, unreachable"
@@ -85,6 +85,14 @@ def _call(typing: Any, address: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.uint64), generate
+
+
+@njit(inline="always")
+def ticket(counter, owner):
+    """How many tickets have been drawn so far of those that belong to thread `owner`.
+
+    counter: address of 8 words for the barrier, then of 8 for each thread, all 0 at first."""
+    return _add(counter + uint64(64) * (uint64(owner) + uint64(1)), uint64(1))
 
 
 @njit(inline="always")

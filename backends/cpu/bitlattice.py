@@ -176,10 +176,10 @@ class BitLattice:
         samples = (first + len(rows)) // every - first // every if every else 0
         out = (*(np.zeros(samples, np.int64) for _ in range(3)), np.zeros(len(rows), np.int64))
         best = self.best if track else np.zeros(0, np.uint64)
-        cuts, threads = self.cuts, self.threads
+        threads, cuts = self.threads, np.array(self.cuts, np.int64)
         sums = np.zeros((threads, 8), np.int64)
         lowest = np.full(threads, self.lowest, np.int64)
-        counter = np.zeros(ALIGNED, np.uint64)
+        counter = aligned(ALIGNED * (1 + threads))
         rows = np.ascontiguousarray(rows, np.int64)
         # of one memory order, or numba compiles the kernel for both
         polynomial = np.ascontiguousarray(coefficients(by_class))
@@ -187,8 +187,7 @@ class BitLattice:
         def part(rank: int) -> None:
             loop.run(
                 t.config, self.colours, t.ends,
-                (cuts[rank], cuts[rank + 1], t.vectors, self.batch, self.capacity, t.stride,
-                 c.rows),
+                (cuts, t.vectors, self.batch, self.capacity, t.stride, c.rows),
                 polynomial, rows, (first, self.replica), self.work[rank], self.places,
                 (every, track, t.constant, self.sites), t.factors,
                 (counter.ctypes.data, threads, rank, barrier.yield_address()), sums, self.spins,

@@ -1,4 +1,8 @@
-"""The sweep loop of the bit-plane lattice kernel: one replica, the rows of one thread."""
+"""The sweep loop of the bit-plane lattice kernel: one replica, the rows of one thread.
+
+Rows are swept in batches. A thread that has swept its own goes on with those that another has not
+begun: where a processor is taken away for a while, the others do not wait for all of its rows.
+"""
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 import numpy as np
@@ -38,16 +42,17 @@ def run(
     config, colours, ends, span, coefficients, which, draw, work, places, watch, factors, team,
     sums, spins, best, lowest, out,
 ):  # fmt: skip
-    """Sweep the rows span[0] .. span[1] - 1 of one replica len(which) times.
+    """Sweep the rows of one replica len(which) times, beside the other threads.
 
-    colours (colours, fields) descriptors; span = (begin, end, vectors, rows per queue, capacity,
-    stride, rows); coefficients (k, classes), which (sweeps,) their row; draw = (first sweep,
-    replica); work: memory of this thread, places: where its parts start; watch = (every, track,
-    constant energy, sites); factors (colours, 1 + slots): whether bonds are counted with a
-    colour, and twice the weight of those that are; team = (counter, threads, rank, give way);
-    sums (threads, 8); spins (words,): of the replica, as in the descriptors; best: the same, or
-    empty; lowest (threads,): energy of best; out = (energy, magnetization, flips, path)."""
-    begin, end, vectors, batch, capacity, stride, n_rows = span
+    colours (colours, fields) descriptors; span = (cuts (threads + 1,), where the rows of each
+    thread begin, vectors, rows of a batch, capacity, stride, rows); coefficients (k, classes),
+    which (sweeps,) their row; draw = (first sweep, replica); work: memory of this thread, places:
+    where its parts start; watch = (every, track, constant energy, sites); factors (colours,
+    1 + slots): whether bonds are counted with a colour, and twice the weight of those that are;
+    team = (counter, threads, rank, give way); sums (threads, 8); spins (words,) of the replica, as
+    in the descriptors; best: the same, or empty; lowest (threads,): energy of best; out = (energy,
+    magnetization, flips, path)."""
+    cuts, vectors, batch, capacity, stride, n_rows = span
     first, replica = draw
     every, track, constant, sites = watch
     counter, threads, rank, give_way = team
@@ -74,30 +79,37 @@ def run(
             colour = base + uint64(c) * fields
             bitlattice_draw.tabulate(config, table, uint64(vectors), clock, high, keys)
             counted[:] = 0
-            row = begin
-            while row < end:
-                stop = min(end, row + batch)
-                queued = bitlattice_visit.update(
-                    config, colour, uint64(row), uint64(stop), uint64(vectors), clock, table,
-                    masks, keys, queue, room, flips,
-                )  # fmt: skip
-                call = 4
-                while queued > 0 and call < 32:
-                    queued = bitlattice_visit.finish(
-                        config, colour, queued, clock, high | uint64(call),
-                        masks + uint64(16 * call * config.number), keys, queue, room, scratch,
-                        flips,
+            for k in range(threads):
+                owner = (rank + k) % threads
+                begin, end = cuts[owner], cuts[owner + 1]
+                batches = (end - begin + batch - 1) // batch
+                # each thread draws one ticket too many of every owner and colour
+                drawn = (t * colours.shape[0] + c) * (batches + threads)
+                number = np.int64(barrier.ticket(counter, owner)) - drawn
+                while number < batches:
+                    row = begin + number * batch
+                    stop = min(end, row + batch)
+                    queued = bitlattice_visit.update(
+                        config, colour, uint64(row), uint64(stop), uint64(vectors), clock, table,
+                        masks, keys, queue, room, flips,
                     )  # fmt: skip
-                    call += 1
-                bitlattice_rows.close(
-                    config, colour, uint64(row), uint64(stop), uint64(ends.ctypes.data)
-                )
-                if watched:  # while the rows are in the cache
-                    bitlattice_rows.measure(
-                        config, colour, uint64(row), uint64(stop), uint64(vectors),
-                        uint64(factors[c, 0]), counts,
-                    )  # fmt: skip
-                row = stop
+                    call = 4
+                    while queued > 0 and call < 32:
+                        queued = bitlattice_visit.finish(
+                            config, colour, queued, clock, high | uint64(call),
+                            masks + uint64(16 * call * config.number), keys, queue, room, scratch,
+                            flips,
+                        )  # fmt: skip
+                        call += 1
+                    bitlattice_rows.close(
+                        config, colour, uint64(row), uint64(stop), uint64(ends.ctypes.data)
+                    )
+                    if watched:  # while the rows are in the cache
+                        bitlattice_rows.measure(
+                            config, colour, uint64(row), uint64(stop), uint64(vectors),
+                            uint64(factors[c, 0]), counts,
+                        )  # fmt: skip
+                    number = np.int64(barrier.ticket(counter, owner)) - drawn
             unsatisfied += _weighed(factors[c], counted)
             up += np.int64(counted[0])
             met = barrier.meet(counter, threads, met, give_way)
@@ -114,9 +126,11 @@ def run(
                 if best.size > 0 and energy < lowest[rank]:
                     lowest[rank] = energy
                     for c in range(colours.shape[0]):
-                        start = (c * n_rows + begin) * stride
-                        stop = (c * n_rows + end) * stride
+                        start = (c * n_rows + cuts[rank]) * stride
+                        stop = (c * n_rows + cuts[rank + 1]) * stride
                         best[start:stop] = spins[start:stop]
+                    # all threads see the same energies; none may take rows that are being copied
+                    met = barrier.meet(counter, threads, met, give_way)
                 if rank == 0:
                     out[3][t] = energy
             if sample:
