@@ -74,9 +74,17 @@ COVERAGE = (PointCase("coverage-square", lattice.square, (8, 16, 32), seconds=5.
 
 
 def measure_point(case: PointCase, options: Options) -> Record:
-    """The case's record: one sample per call. Refusals of find_beta_c are raised."""
+    """The case's record: one sample per call that was answered. Refusals of find_beta_c are
+    counted if there are fewer of them than answers, else the last one is raised."""
     calls = 1 if options.quick else case.calls * options.repeats
-    points = [_found(case, options, options.seed + k) for k in range(calls)]
+    points, refused = [], []
+    for k in range(calls):
+        try:
+            points.append(_found(case, options, options.seed + k))
+        except Refusal as refusal:
+            refused.append(refusal)
+    if len(refused) >= max(len(points), 1):
+        raise refused[-1]
     samples = [1 / (p.beta_c.error**2 * p.seconds) for p in points]
     last = points[-1]
     first = () if case.instances is None else (0,)
@@ -92,7 +100,7 @@ def measure_point(case: PointCase, options: Options) -> Record:
         edges=largest.n_edges,
         replicas=case.instances or 1,
         sweeps=max(last.sweeps),
-        repeats=calls,
+        repeats=len(points),
         backend=options.backend,
         kernel=" and ".join(dict.fromkeys(last.dynamics)),
         layout=f"sizes {' '.join(map(str, last.sizes))}",
@@ -101,7 +109,7 @@ def measure_point(case: PointCase, options: Options) -> Record:
         quick=options.quick,
         samples=tuple(samples),
         excluded=EXCLUDED,
-        notes=tuple(_notes(points)),
+        notes=(*_notes(points), *(f"refused: {refusal}" for refusal in refused)),
     )
 
 
@@ -141,5 +149,6 @@ def _notes(points: Sequence[CriticalPoint]) -> list[str]:
         f"{covered} of {len(pulls)} intervals of one sigma cover the known value; pulls: mean "
         f"{pulls.mean():.2f}, standard deviation {pulls.std(ddof=1):.2f}, largest "
         f"{np.abs(pulls).max():.2f}; median sigma "
-        f"{np.median([p.beta_c.error for p in points]):.2g}"
+        f"{np.median([p.beta_c.error for p in points]):.2g}; p of the fit below 0.1 in "
+        f"{sum(p.fit.p < 0.1 for p in points)}"
     ]
