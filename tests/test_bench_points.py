@@ -60,7 +60,7 @@ def test_few_calls_are_described_one_by_one(calls):
     record = measure_point(replace(CASE, calls=2), options(quick=False, repeats=1))
     assert len(record.notes) == 2
     assert "sigma / beta_c = 0.002" in record.notes[0]
-    assert (record.n, record.edges) == (64, 128)  # of the last size
+    assert (record.n, record.edges) == (1024, 2048)  # of the last size that was found, 32
 
 
 def test_graphs_are_built_by_size_and_instance(calls):
