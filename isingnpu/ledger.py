@@ -193,6 +193,13 @@ class Meter:
             readings.append(EnergyReading(joules, name, self.wall_s, reason or ""))
         self.energy = tuple(readings)
 
+    def joules_so_far(self) -> float:
+        """Measured joules since the block began, by the first sensor; ValueError without one."""
+        for name, reason in self._reasons.items():
+            if reason is None:
+                return self._joules(name)
+        raise ValueError(f"no energy sensor here: {self._reasons}")
+
     def _joules(self, name: str) -> float:
         if name == "rapl":  # the counter wraps at its range
             pairs = zip(self._rapl, _rapl_microjoules(), strict=True)

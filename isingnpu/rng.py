@@ -44,6 +44,16 @@ class Stream(enum.IntEnum):
     ATTENTION = 11  # random attention scores
     WANG_LANDAU = 12  # proposals of flat-histogram walks
     SHARED = 13  # single-spin decisions that all replicas share
+    # machines of hidden spins, isingnpu.npu
+    DATA = 16  # synthetic data sets
+    WEIGHTS = 17  # first couplings
+    BATCH = 18  # which samples a training step sees
+    AUGMENT = 19  # shifts and rotations of images
+    HIDDEN = 20  # states of hidden spins in the free phase
+    NUDGE = 21  # their states in nudged or clamped phases
+    SELECTOR = 22  # Potts selectors and output spins
+    DROPOUT = 23  # couplings and fields left out of a training step
+    WEIGHT_FLIP = 24  # flips of weights that are spins
 
 
 def as_seed(seed: int | np.random.SeedSequence | np.random.Generator | None) -> int:

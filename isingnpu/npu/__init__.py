@@ -1,0 +1,1 @@
+"""Machines of Ising and Potts spins that learn by local two-phase statistics."""

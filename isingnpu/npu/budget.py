@@ -1,0 +1,158 @@
+"""What training may cost and what it did cost: events counted, seconds and joules measured.
+
+events   spin draws and evaluations, Potts draws, multiply-adds, couplings written, bytes
+joules   measured by a sensor over the whole fit, or modelled as events times cited prices;
+         the two are different types and are never added
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from isingnpu.ledger import EnergyReading, Meter
+
+
+@dataclass
+class Events:
+    """Counted while a machine works; integers.
+
+    draws: random states of hidden spins drawn; evaluations: hidden states computed as means;
+    potts_draws: states of Potts spins drawn; macs: multiply-adds of matrix products;
+    random_words: 32-bit Philox words; writes: couplings and fields rewritten; reads: spin states
+    read out; bytes: arrays that kernels load and store; samples: images or tokens learned from.
+    """
+
+    draws: int = 0
+    evaluations: int = 0
+    potts_draws: int = 0
+    macs: int = 0
+    random_words: int = 0
+    writes: int = 0
+    reads: int = 0
+    bytes: int = 0
+    samples: int = 0
+
+    def __add__(self, other: Events) -> Events:
+        return Events(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        )
+
+    @property
+    def flips(self) -> int:
+        """Spin states decided, drawn or averaged: what a device of spins would update."""
+        return self.draws + self.evaluations + self.potts_draws
+
+    def to_json(self) -> dict[str, int]:
+        return {f.name: int(getattr(self, f.name)) for f in fields(self)} | {
+            "flips": int(self.flips)
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When training ends: at the first limit that is reached. Seconds are CPU seconds of this
+    process (all threads), evaluation on the validation split not included."""
+
+    cpu_s: float | None = None
+    steps: int | None = None
+    flips: float | None = None
+    joules: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = [self.cpu_s, self.steps, self.flips, self.joules]
+        if all(limit is None for limit in limits):
+            raise ValueError("a budget needs a limit: cpu_s=, steps=, flips= or joules=")
+        if any(limit is not None and not limit > 0 for limit in limits):
+            raise ValueError(f"limits must be positive, got {self}")
+
+
+@dataclass
+class Point:
+    """One entry of a learning curve."""
+
+    steps: int
+    cpu_s: float
+    flips: int
+    loss: float
+    score: float | None = None
+
+
+@dataclass(eq=False)
+class Progress:
+    """The state of a budget: what is spent, and the learning curve.
+
+    Use: `with Progress(budget) as progress: while not progress.spent: ...; progress.count(...)`.
+    Work inside `with progress.pause():` costs nothing. joules of the budget are measured ones and
+    need a sensor: ValueError without.
+    """
+
+    budget: Budget
+    events: Events = field(default_factory=Events)
+    steps: int = 0
+    curve: list[Point] = field(default_factory=list)
+    energy: tuple[EnergyReading, ...] = ()
+    earlier_cpu_s: float = 0.0
+
+    def __enter__(self) -> Progress:
+        self._meter = Meter().__enter__()
+        self._start, self._paused = time.process_time(), 0.0
+        self._ended: float | None = None
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._ended = self.cpu_s
+        self._meter.__exit__(None, None, None)
+        self.energy = self._meter.energy
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds spent on training so far, earlier parts of a resumed run included."""
+        if self._ended is not None:
+            return self._ended
+        return self.earlier_cpu_s + time.process_time() - self._start - self._paused
+
+    @property
+    def fraction(self) -> float:
+        """Spent part of the budget, the largest over its limits; 1 at the end."""
+        b = self.budget
+        parts = [
+            0.0 if limit is None else used / limit
+            for used, limit in (
+                (self.cpu_s, b.cpu_s),
+                (self.steps, b.steps),
+                (self.events.flips, b.flips),
+            )
+        ]
+        if b.joules is not None:
+            parts.append(self._meter.joules_so_far() / b.joules)
+        return min(1.0, max(parts))
+
+    @property
+    def spent(self) -> bool:
+        return self.fraction >= 1.0
+
+    def count(self, events: Events) -> None:
+        """One step was made at this cost."""
+        self.steps += 1
+        self.events = self.events + events
+
+    def pause(self) -> _Pause:
+        """A block whose CPU seconds are not of the budget."""
+        return _Pause(self)
+
+    def mark(self, loss: float, score: float | None = None) -> None:
+        """Append a point to the learning curve."""
+        self.curve.append(Point(self.steps, self.cpu_s, self.events.flips, loss, score))
+
+
+class _Pause:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __enter__(self) -> None:
+        self._start = time.process_time()
+
+    def __exit__(self, *error: Any) -> None:
+        self._progress._paused += time.process_time() - self._start

@@ -1,0 +1,66 @@
+"""Where a machine computes: matrix products by `xp`, elementwise work by a backend's kernels.
+
+A device is what a backend offers to machines of hidden spins, the module attribute
+`isingnpu.backends.<name>.machine.device`. All arrays are float32 and contiguous, on the device.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Protocol, cast
+
+from isingnpu.backend import BackendUnavailable, backend_names, get_backend
+from isingnpu.npu.draws import Draw, Draws
+from isingnpu.npu.units import Unit
+
+Array = Any  # of numpy or cupy
+
+
+class Device(Protocol):
+    """Kernels of a machine. An array argument is never changed unless the text says so."""
+
+    name: str
+    xp: Any
+
+    def uniforms(self, shape: tuple[int, ...], draw: Draw) -> Array:
+        """`isingnpu.npu.draws.uniforms` on the device."""
+
+    def mean(self, unit: Unit, fields: Array) -> Array:
+        """Expected states in these fields."""
+
+    def sample(self, unit: Unit, fields: Array, draws: Draws, draw: Draw) -> Array:
+        """Average of the draws of every spin; uses calls draw.call, draw.call + 1, ... as far as
+        the law needs more than one number for a spin."""
+
+    def displacement(self, unit: Unit, fields: Array, feedback: Array, beta: float) -> Array:
+        """(mean(f + beta k) - mean(f - beta k)) / (2 beta): the answer of two nudged phases."""
+
+    def sampled_displacement(
+        self, unit: Unit, fields: Array, feedback: Array, beta: float, draws: Draws, draw: Draw
+    ) -> Array:
+        """The same with drawn spins in both phases, which share their random numbers."""
+
+    def adam(
+        self,
+        couplings: Array,
+        gradient: Array,
+        moments: tuple[Array, Array],
+        *,
+        rate: float,
+        decay: float,
+        step: int,
+        betas: tuple[float, float],
+    ) -> None:
+        """One step of the local rule in place: m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2,
+        w += rate (m' / (sqrt(v') + 1e-7) - decay w), primes dividing by 1 - b^step."""
+
+
+def find_device(name: str = "auto") -> Device:
+    """The machine kernels of a backend. "auto" takes cuda if it can run, else cpu.
+
+    Raises ValueError for an unknown backend, BackendUnavailable with the reason otherwise."""
+    backend = get_backend(name)
+    path = f"isingnpu.backends.{backend.name}.machine"
+    if backend.name not in backend_names() or importlib.util.find_spec(path) is None:
+        raise BackendUnavailable(backend.name, "it has no kernels for machines of hidden spins")
+    return cast(Device, importlib.import_module(path).device)

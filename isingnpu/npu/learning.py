@@ -1,0 +1,136 @@
+"""How a machine learns: which phases it relaxes through, and the local rule of a coupling.
+
+Every rule is of the form  Delta J_ij = rate x (<s_i s_j> of one phase - <s_i s_j> of another): it
+needs what the two ends of a coupling see in two phases and no derivative of anything else.
+
+WeakFeedback is equilibrium propagation with a weak, symmetric nudge (Scellier and Bengio, Front.
+Comput. Neurosci. 11:24, 2017; Laborieux et al., Front. Neurosci. 15:633674, 2021) in the limit in
+which the output spin is much colder than the hidden ones. For one hidden layer it estimates the
+gradient that backprop computes, up to O(beta^2): without backprop is not without gradients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from isingnpu.npu.device import Array, Device
+from isingnpu.npu.draws import Draws
+
+
+@dataclass(frozen=True)
+class WeakFeedback:
+    """Free phase, then two phases nudged by +beta and -beta times the output's error.
+
+    beta: nudge, the first and last of a linear ramp over training. draws: None for mean fields, or
+    the drawn spins of the free phase. nudge: "mean", the nudged phases by their conditional
+    expectation given the free draw, or "sampled", drawn with the same random numbers in both."""
+
+    beta: tuple[float, float] = (0.5, 0.5)
+    draws: Draws | None = None
+    nudge: str = "mean"
+
+    def __post_init__(self) -> None:
+        if min(self.beta) <= 0:
+            raise ValueError(f"a nudge needs beta > 0, got {self.beta}")
+        if self.nudge not in ("mean", "sampled"):
+            raise ValueError(f"nudge must be 'mean' or 'sampled', got {self.nudge!r}")
+        if self.nudge == "sampled" and self.draws is None:
+            raise ValueError("a sampled nudge needs draws in the free phase: pass draws=")
+
+    def beta_at(self, fraction: float) -> float:
+        """The nudge when that fraction of the budget is spent."""
+        return self.beta[0] + (self.beta[1] - self.beta[0]) * fraction
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Clamped minus free expectations with hidden and output spins traced exactly: the gradient
+    of log p(y | x). threshold: output states with |delta - p| below it are left out."""
+
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class Gibbs:
+    """Clamped minus free statistics of drawn spins: heat-bath sweeps at the given rising betas
+    from a random state, `replicas` copies of every hidden spin. rao_blackwell: hidden statistics
+    by their conditional expectation given the output spin."""
+
+    betas: tuple[float, ...] = (1.0,)
+    replicas: int = 1
+    rao_blackwell: bool = True
+
+
+@dataclass(frozen=True)
+class ContrastiveDivergence:
+    """Free phase started at the data, k sweeps; persistent: at the last step's free state.
+
+    Hinton, Neural Computation 14, 1771 (2002); Tieleman, ICML 2008."""
+
+    k: int = 1
+    persistent: bool = False
+
+
+@dataclass(frozen=True)
+class MeanField:
+    """Both phases by `iterations` of damped mean-field equations (Peterson and Anderson, 1987)."""
+
+    iterations: int = 12
+    damping: float = 0.5
+
+
+Phases = WeakFeedback | Exact | Gibbs | ContrastiveDivergence | MeanField
+
+
+@dataclass(frozen=True)
+class LocalAdam:
+    """Adam (Kingma and Ba, ICLR 2015) as a local rule: a coupling keeps two running moments of
+    its own two-phase statistics and moves by their ratio; nothing is shared between couplings.
+
+    rate: largest step; it rises linearly over `warm_up` steps and falls linearly with the budget
+    to `floor` of itself. decay: pull towards zero per step, times the rate."""
+
+    rate: float = 3e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    decay: float = 0.002
+    warm_up: int = 100
+    floor: float = 0.01
+
+    def rate_at(self, step: int, fraction: float) -> float:
+        """The rate of 0-based `step` when that fraction of the budget is spent."""
+        return self.rate * min(1.0, (step + 1) / self.warm_up) * max(self.floor, 1.0 - fraction)
+
+
+@dataclass(eq=False)
+class Moments:
+    """The two running moments of every coupling array of a machine, and the steps made."""
+
+    first: dict[str, Array] = field(default_factory=dict)
+    second: dict[str, Array] = field(default_factory=dict)
+    steps: int = 0
+
+    def step(
+        self,
+        device: Device,
+        rule: LocalAdam,
+        couplings: dict[str, Array],
+        statistics: dict[str, Array],
+        fraction: float,
+        undecayed: frozenset[str] = frozenset(),
+    ) -> None:
+        """Move every coupling array that has statistics, in place."""
+        rate = rule.rate_at(self.steps, fraction)
+        self.steps += 1
+        for name, gradient in statistics.items():
+            if name not in self.first:
+                self.first[name] = device.xp.zeros_like(couplings[name])
+                self.second[name] = device.xp.zeros_like(couplings[name])
+            device.adam(
+                couplings[name],
+                gradient,
+                (self.first[name], self.second[name]),
+                rate=rate,
+                decay=0.0 if name in undecayed else rule.decay,
+                step=self.steps,
+                betas=rule.betas,
+            )
