@@ -1,0 +1,108 @@
+"""Rows of a comparison: statistics over seeds, kinds of joules kept apart, files, figure."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from isingnpu.npu.budget import Budget, Events, Point, Progress
+from isingnpu.npu.comparison import (
+    BACKPROP,
+    TWO_PHASE,
+    Row,
+    append_rows,
+    read_rows,
+    table,
+)
+from isingnpu.npu.prices import DIGITAL, SPIN_DEVICE, joules_of
+
+DRAWN = Events(draws=1_000_000, macs=10_000, writes=100, reads=50, samples=10)
+
+
+def row(name: str = "spins", learning: str = TWO_PHASE, events: Events = DRAWN) -> Row:
+    return Row("task", name, learning, "nats", (1.0, 1.2, 1.4), 10, 2.0, 10, events)
+
+
+def test_score_is_the_mean_over_seeds_with_its_standard_error() -> None:
+    score = row().score
+    assert score.value == pytest.approx(1.2)
+    assert row().deviation == pytest.approx(0.2)
+    assert score.error == pytest.approx(0.2 / math.sqrt(3))
+    single = Row("task", "one", TWO_PHASE, "nats", (1.0,), 1, 1.0, 1, DRAWN)
+    assert math.isnan(single.score.error)
+    assert "| 1 |" in table([single])
+
+
+def test_device_joules_are_events_times_prices() -> None:
+    wanted = 1e6 * 7.09e-15 + 50 * 1.692e-12 + 100 * 153.6e-12 + 1e4 * 4.6e-12
+    assert joules_of(DRAWN, SPIN_DEVICE) == pytest.approx(wanted)
+    assert row().device_joules == pytest.approx(wanted)
+    assert joules_of(Events(macs=3), DIGITAL) == pytest.approx(3 * 4.6e-12)
+
+
+def test_means_and_backprop_are_not_priced_as_spins_of_a_device() -> None:
+    assert row(events=Events(evaluations=10**6, macs=10)).device_joules is None
+    assert row(events=Events(draws=5, evaluations=10**6)).device_joules is None
+    assert row(learning=BACKPROP).device_joules is None
+    assert row(learning=BACKPROP).digital_joules > 0
+
+
+def test_missing_sensor_is_not_measured() -> None:
+    line = next(line for line in table([row()]).splitlines() if line.startswith("| spins"))
+    assert "not measured" in line
+    assert row().to_json()["joules"] == "not measured"
+
+
+def test_rows_come_back_from_a_file_and_the_last_counts(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    first = row()
+    curve = ((Point(1, 0.5, 10, 2.0, 1.9),),)
+    again = Row("task", "spins", TWO_PHASE, "nats", (0.9,), 10, 2.0, 10, DRAWN, 3.5, curve)
+    append_rows(path, [first, row("other", BACKPROP)], {"processor": "x"})
+    append_rows(path, [again], {"processor": "x"})
+    rows = {r.name: r for r in read_rows(path)}
+    assert rows["spins"].scores == (0.9,)
+    assert rows["spins"].joules == 3.5
+    assert rows["spins"].curve == curve
+    assert rows["spins"].events == DRAWN
+    assert rows["other"].joules is None
+    path.write_text(path.read_text() + "{}\n")
+    with pytest.raises(ValueError, match=r"rows.jsonl:3: not a line"):
+        read_rows(path)
+
+
+def test_figure_has_a_panel_for_each_kind_of_cost(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from isingnpu.npu_plot import plot_comparison, save_comparison
+
+    fig = plot_comparison([row(), row("net", BACKPROP)])
+    labels = [ax.get_xlabel() for ax in fig.axes]
+    assert len(labels) == len(set(labels)) == 4
+    counted, joules = fig.axes[1], fig.axes[2]
+    assert len(counted.containers) == 2  # both rows have events.draws here
+    assert "not measured" in joules.texts[0].get_text()
+    assert not joules.containers
+    save_comparison([row()], tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+
+
+def test_budget_ends_at_the_first_limit() -> None:
+    with Progress(Budget(steps=10, flips=25)) as progress:
+        while not progress.spent:
+            progress.count(Events(draws=10))
+    assert progress.steps == 3
+    assert progress.events.draws == 30
+
+
+@pytest.mark.parametrize("limits", [{}, {"cpu_s": 0.0}, {"steps": -1}, {"flips": float("nan")}])
+def test_a_budget_without_a_positive_limit_is_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"needs a limit|must be positive"):
+        Budget(**limits)
+
+
+def test_a_budget_in_joules_needs_a_sensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isingnpu.ledger.sensors", lambda: {"rapl": "none", "nvml": "none"})
+    with Progress(Budget(joules=1.0)) as progress, pytest.raises(ValueError, match="no energy"):
+        _ = progress.spent
