@@ -11,8 +11,10 @@ from isingnpu.backend import Plan, Request
 from .cupy_device import CupyDevice
 from .device import Device
 from .lanes import LanePlan
+from .lattice import LatticePlan
 
-KERNELS = {plan.kernel: plan for plan in (LanePlan,)}
+# The first that has no obstacle runs.
+KERNELS = {plan.kernel: plan for plan in (LatticePlan, LanePlan)}
 
 
 def choose_kernel(request: Request) -> str:

@@ -1,4 +1,5 @@
-// Barrier of blocks that all run at once, which a cooperative launch promises.
+// Barrier of blocks that all run at once, which a cooperative launch promises. The fences make
+// what other blocks wrote before it visible to ordinary loads after it.
 #pragma once
 #include "portable.cuh"
 

@@ -65,7 +65,7 @@ struct Fiber {
     unsigned mask;    // lanes it waits for
     uint64_t* warp;   // 32 words that its warp exchanges
     State state;
-    bool started;
+    bool started, predicate;
 #if defined(__SANITIZE_ADDRESS__)
     void* fake;
 #endif
@@ -362,6 +362,14 @@ template <class T> static T exchange(unsigned mask, T value, unsigned source) {
 extern "C" const char* host_fault() { return host::fault; }
 
 static inline void __syncthreads() { host::leave(host::AT_BLOCK); }
+static inline int __syncthreads_count(int predicate) {
+    host::current->predicate = predicate != 0;
+    __syncthreads();
+    int count = 0;
+    for (unsigned k = 0; k < host::threads; ++k) count += host::block_now->fibers[k].predicate;
+    __syncthreads();
+    return count;
+}
 static inline void __syncwarp(unsigned mask = ~0u) { host::meet(mask); }
 static inline void __nanosleep(unsigned) { host::leave(host::SLEEPING); }
 static inline void __threadfence() {}

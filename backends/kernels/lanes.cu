@@ -34,22 +34,6 @@ struct Sums {
     u32 flips[LANES], risen[LANES];
 };
 
-__device__ __forceinline__ u32 load(const u32* at) {
-#if SPLIT
-    return __ldcg(at);  // another block may have written it: not from the first cache
-#else
-    return *at;
-#endif
-}
-
-__device__ __forceinline__ void store(u32* at, u32 word) {
-#if SPLIT
-    __stcg(at, word);
-#else
-    *at = word;
-#endif
-}
-
 // Local fields of four replicas. rows: the group's spins at this quad; start: h_i + sum_j J_ij.
 __device__ __forceinline__ void fields(const u32* rows, int start, const uint2* entry,
                                        const uint2* end, int h[4]) {
@@ -58,7 +42,7 @@ __device__ __forceinline__ void fields(const u32* rows, int start, const uint2* 
     u32 sum = 0x80808080u;
     for (; entry < end; ++entry) {
         uint2 e = __ldg(entry);
-        sum += e.y * load(rows + (size_t)e.x * QUADS);
+        sum += e.y * rows[(size_t)e.x * QUADS];
     }
 #pragma unroll
     for (int b = 0; b < 4; ++b) h[b] = start + 256 - 2 * (int)(sum >> 8 * b & 255);
@@ -66,7 +50,7 @@ __device__ __forceinline__ void fields(const u32* rows, int start, const uint2* 
     u32 sum[4] = {0, 0, 0, 0};
     for (; entry < end; ++entry) {
         uint2 e = __ldg(entry);
-        u32 down = load(rows + (size_t)e.x * QUADS);
+        u32 down = rows[(size_t)e.x * QUADS];
 #pragma unroll
         for (int b = 0; b < 4; ++b) sum[b] += e.y * (down >> 8 * b & 1);
     }
@@ -80,7 +64,7 @@ __device__ __forceinline__ void fields(const u32* rows, int start, const uint2* 
 __device__ __forceinline__ u32 decide(u32* word, const int h[4], const u32 first[4],
                                       const int row[4], const Limits& limits, const Place& at,
                                       u32 replica, u64 seed, Tally& tally) {
-    const u32 down = load(word);
+    const u32 down = *word;
     u32 accepted = 0, open = 0, wholes = 0;
 #pragma unroll
     for (int b = 0; b < 4; ++b) {
@@ -106,7 +90,7 @@ __device__ __forceinline__ u32 decide(u32* word, const int h[4], const u32 first
     // accepted: flips, or in heat bath spins that shall be up
     const u32 change = HEAT_BATH ? accepted ^ down ^ 0x01010101u : accepted;
     if (change) {
-        store(word, down ^ change);
+        *word = down ^ change;
         tally.flips += change;
         tally.risen += change & down;
 #pragma unroll
@@ -251,7 +235,7 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
             if (mask)
                 for (u32 i = own_chunk; i < n; i += per_pass) {
                     const size_t at = (size_t)i * QUADS + quad;
-                    own_best[at] = (own_best[at] & ~mask) | (load(state + at) & mask);
+                    own_best[at] = (own_best[at] & ~mask) | (state[at] & mask);
                 }
         }
 #if SPLIT
