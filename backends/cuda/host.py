@@ -29,8 +29,9 @@ FLAGS = (
     "-U_FORTIFY_SOURCE", "-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas",
     "-Wno-clobbered", "-Wno-unused-variable", "-Wno-unused-but-set-variable",
 )  # fmt: skip
+# goes on after what it has found, so that one process may look for several mistakes
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize=alignment",
-            "-fno-sanitize-recover=undefined")  # fmt: skip
+            "-fsanitize-recover=address,undefined")  # fmt: skip
 SANITIZERS = ("libasan.so", "libubsan.so")
 
 

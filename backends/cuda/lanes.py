@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+
 from ..cpu.lanes_estimate import estimates
 from ..cpu.lanes_limits import exact_limits
 from .device import Code, Device, Properties, require, scalars
@@ -22,7 +23,7 @@ UNIT = 16  # replicas that share a Philox call
 MAX_THREADS = 768  # of a block, as in lanes.cu: one of them fits on any multiprocessor
 WORTH_SPLITTING = 4 * MAX_THREADS  # threads that a level asks for
 NARROW = 127
-PIECE = 1 << 24  # numbers in the larger arrays of one launch
+PIECE = 1 << 22  # numbers in the larger arrays of one launch
 WEIGHED = 1024  # sites that one thread weighs
 
 

@@ -15,13 +15,13 @@ from isingnpu.layout import Layout
 from isingnpu.model import IsingModel
 from isingnpu.program import Plane, Program, model_program
 
-from .device import Code, Device, Properties, require, scalars
+from .device import Code, Device, require, scalars
 from .logic import program_header
 
 Array = NDArray[Any]
 
 THREADS = 256  # of a block, as in lattice.cu
-RESIDENT = 2  # blocks that surely find room on a multiprocessor
+RESIDENT = 2  # blocks that find room on any multiprocessor; not queued, 1
 PIECE = 1 << 20  # sweeps times replicas of one launch
 
 
@@ -57,7 +57,9 @@ class LatticePlan:
         self.program = program
         c, replicas = program.colouring, len(request.replicas)
         self.items = c.rows * c.words
-        self.blocks = blocks or _blocks(device.properties, self.items, replicas)
+        self.blocks = blocks or _blocks(
+            (RESIDENT if queued else 1) * device.properties.processors, self.items, replicas
+        )
         self.threads = min(threads, -(-self.items // 32) * 32)
         self.code = Code(
             "lattice.cu",
@@ -238,9 +240,9 @@ class LatticePlan:
         )
 
 
-def _blocks(device: Properties, items: int, replicas: int) -> int:
+def _blocks(resident: int, items: int, replicas: int) -> int:
     """One block where replicas fill the device or are small; else as many as are resident."""
-    room = RESIDENT * device.processors // replicas
+    room = resident // replicas
     return max(1, min(-(-items // THREADS), room)) if items > 4 * THREADS else 1
 
 
@@ -256,7 +258,7 @@ class _Planes:
     def rows(self, plane: Plane | None) -> Array:
         """The row of each row of the lattice; row 0 where there is no plane."""
         if plane is None:
-            return np.uint32(0)
+            return np.zeros(1, np.uint32)
         if id(plane) not in self.starts:
             self.starts[id(plane)] = self.length
             self.parts.append(plane.bits)

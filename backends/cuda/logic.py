@@ -74,7 +74,7 @@ def program_header(slots: Sequence[Slot], heat_bath: bool) -> str:
         f"#define NUMBER {number}",
         f"#define DIGITS {digits}",
         f"#define SLOT_LIST(_) {entries}",
-        "// The lowest bits of the number of unsatisfied bonds; returns the moves that cost nothing.",
+        "// The lowest bits of the number of unsatisfied bonds; returns the moves that are free.",
         "__device__ __forceinline__ u64 count_unsatisfied(const u64 x[SLOTS],",
         "                                                 const u64 present[SLOTS],",
         "                                                 u64 digits[]) {",

@@ -39,7 +39,7 @@ def files(code: Code) -> dict[str, str]:
 
 def kernel_names(code: Code) -> list[str]:
     """The kernels that a source defines."""
-    return _KERNEL.findall(text(code.source))
+    return _KERNEL.findall(files(code)[code.source])
 
 
 def digest(code: Code, *others: str) -> str:

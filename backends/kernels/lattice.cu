@@ -17,6 +17,8 @@
 #define CALLS 4  // read for every word, two planes each
 #define LAST_CALL 32
 #define QUEUE (2 * THREADS)
+// Blocks that a multiprocessor has registers for: what a thread holds grows with the thresholds.
+#define RESIDENT (!QUEUED ? 1 : NUMBER > 2 ? 2 : 3)
 
 // What visits read of one colour, and where its sites lie.
 struct Colour {
@@ -165,7 +167,7 @@ __device__ __forceinline__ u64 add_up(u64 value) {
 #endif
 
 // grid (blocks of a replica, replicas); arguments: isingnpu/backends/cuda/lattice.py.
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 sweep(u64* spins, u64* best, i64* lowest, i64* since, i64* total, const u32* terms,
       const u32* signs, const u32* presents, const u32* valid, const u64* planes, u32 colours,
       u32 rows, u32 words, u32 columns, u32 seam, const u64* coefficients, const int* which,
