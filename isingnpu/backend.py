@@ -26,6 +26,7 @@ GROUP = "isingnpu.backends"
 BUILT_IN = ("reference", "cpu", "cuda")
 
 Array = NDArray[Any]
+_registered: dict[str, Backend] = {}
 
 # In a checkout `backends/` lies beside the package instead of inside it. The guard on
 # pyproject.toml keeps this inert in site-packages, where a foreign `backends` could lie.
@@ -175,17 +176,35 @@ class Compiling(Protocol):
         """Compile those that usual requests need: (what, seconds) of each."""
 
 
+def register(backend: Backend) -> None:
+    """Make a backend known to this process by its name; "auto" never takes it.
+
+    Raises ValueError if another has that name."""
+    if backend.name in backend_names():
+        raise ValueError(f"there is a backend {backend.name!r} already")
+    _registered[backend.name] = backend
+
+
 def backend_names() -> tuple[str, ...]:
-    """Built-in backends that exist here, then installed plug-ins."""
+    """Built-in backends that exist here, then installed plug-ins and registered ones."""
     built_in = [name for name in BUILT_IN if _exists(name)]
     plugins = [point.name for point in importlib.metadata.entry_points(group=GROUP)]
-    return tuple(dict.fromkeys(built_in + plugins))
+    return tuple(dict.fromkeys([*built_in, *plugins, *_registered]))
 
 
 def find_backend(name: str) -> Backend:
-    """The backend of that name, available or not; ValueError if there is none."""
-    if name in BUILT_IN and _exists(name):
-        return cast(Backend, importlib.import_module(f"isingnpu.backends.{name}").backend)
+    """The backend of that name, available or not; ValueError if there is none.
+
+    A backend of several devices names them by number: "cuda:1"."""
+    if name in _registered:
+        return _registered[name]
+    kind, colon, device = name.partition(":")
+    if kind in BUILT_IN and _exists(kind):
+        module = importlib.import_module(f"isingnpu.backends.{kind}")
+        if not colon:
+            return cast(Backend, module.backend)
+        if device.isdecimal() and hasattr(module, "device_backend"):
+            return cast(Backend, module.device_backend(int(device)))
     for point in importlib.metadata.entry_points(group=GROUP):
         if point.name == name:
             return cast(Backend, point.load().backend)

@@ -36,6 +36,16 @@ def kernel_cache() -> Path:
 
 os.environ.setdefault("NUMBA_CACHE_DIR", str(kernel_cache()))  # read when numba is imported
 
+from isingnpu.backend import find_backend, register  # noqa: E402
+
+find_backend("reference")  # backends lie beside the package in a checkout: find them first
+
+from isingnpu.backends.cuda import CudaBackend  # noqa: E402
+from isingnpu.backends.cuda.host import HostDevice  # noqa: E402
+
+# The kernels of the cuda backend on the processor: tests of all backends run on them too.
+register(CudaBackend(HostDevice(order=20), "cuda-host"))
+
 settings.register_profile("isingnpu", deadline=None, derandomize=True)
 settings.load_profile("isingnpu")
 

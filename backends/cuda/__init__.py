@@ -1,0 +1,57 @@
+"""The CUDA backend: raw kernels of backends/kernels, compiled by NVRTC, launched through CuPy.
+
+A kernel is one .cu file and one plan class, listed in KERNELS; docs/kernels.md says how to add
+one. Which kernel runs follows from the request alone and never changes the result.
+"""
+
+from __future__ import annotations
+
+from isingnpu.backend import Plan, Request
+
+from .cupy_device import CupyDevice
+from .device import Device
+from .lanes import LanePlan
+from .lattice import LatticePlan
+
+# The first that has no obstacle runs.
+KERNELS = {plan.kernel: plan for plan in (LatticePlan, LanePlan)}
+
+
+def choose_kernel(request: Request) -> str:
+    """The kernel for this request, or the one it asks for; ValueError if that cannot serve it."""
+    names = [request.kernel] if request.kernel is not None else list(KERNELS)
+    if names[0] not in KERNELS:
+        allowed = ", ".join(KERNELS)
+        raise ValueError(f"unknown kernel {request.kernel!r}, the cuda backend has {allowed}")
+    obstacles = {name: KERNELS[name].obstacle(request) for name in names}
+    for name, obstacle in obstacles.items():
+        if obstacle is None:
+            return name
+    if request.kernel is not None:
+        obstacle = obstacles[request.kernel]
+        raise ValueError(f"kernel {request.kernel!r} does not fit this request: {obstacle}")
+    raise ValueError(
+        f"the cuda backend has no kernel for dynamics {request.dynamics.name!r} "
+        f"in layout {request.layout.name!r}; use backend 'cpu'"
+    )
+
+
+class CudaBackend:
+    """One device, and the plans that run on it."""
+
+    def __init__(self, device: Device, name: str = "cuda") -> None:
+        self.device, self.name = device, name
+
+    def unavailable(self) -> str | None:
+        return self.device.unavailable()
+
+    def plan(self, request: Request) -> Plan:
+        return KERNELS[choose_kernel(request)](request, self.device)
+
+
+def device_backend(index: int) -> CudaBackend:
+    """The backend of GPU number `index`, which is asked for as cuda:<index>."""
+    return CudaBackend(CupyDevice(index), f"cuda:{index}")
+
+
+backend = CudaBackend(CupyDevice())

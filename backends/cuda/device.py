@@ -1,0 +1,112 @@
+"""What a device is to the plans of this backend: memory, compiled kernels, what it has room for.
+
+Two implementations: `cupy_device` drives a GPU; `host` runs the same kernels on the processor, for
+tests and development only. Plans hold arrays that only their device understands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+
+
+class OutOfMemory(MemoryError):
+    """The device has no room for a request; says how much was needed and what fits."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A kernel source and what it is compiled with.
+
+    source: file in backends/kernels; defines: macros; headers: generated ones, (name, text)."""
+
+    source: str
+    defines: tuple[tuple[str, int], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, source: str, /, **defines: int) -> Code:
+        """Code without generated headers."""
+        return cls(source, tuple(sorted((k, int(v)) for k, v in defines.items())))
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What launch shapes are chosen from. processors: streaming multiprocessors; shared: bytes of
+    shared memory that a block may ask for."""
+
+    name: str
+    processors: int
+    shared: int
+
+
+class Kernel(Protocol):
+    """A compiled kernel, called as those of `cupy.RawModule` are: arguments are arrays of the
+    device and NumPy scalars of the exact type. together: blocks may wait for each other."""
+
+    def __call__(
+        self,
+        grid: Shape,
+        block: Shape,
+        args: Sequence[Any],
+        *,
+        shared_mem: int = 0,
+        together: bool = False,
+    ) -> None: ...
+
+
+class Device(Protocol):
+    """A place where kernels run."""
+
+    def unavailable(self) -> str | None:
+        """Why nothing can run here, or None. Never raises."""
+
+    @property
+    def properties(self) -> Properties: ...
+
+    def kernel(self, code: Code, name: str) -> Kernel:
+        """A kernel of a source, compiled at first use."""
+
+    def empty(self, shape: Shape, dtype: DTypeLike) -> Any:
+        """Memory with arbitrary content."""
+
+    def zeros(self, shape: Shape, dtype: DTypeLike) -> Any: ...
+
+    def put(self, array: Any) -> Any:
+        """A copy on the device of a NumPy array; an array that lies there (one with
+        `__cuda_array_interface__` or `__dlpack__`) is taken as it is."""
+
+    def get(self, array: Any) -> Array:
+        """A NumPy copy."""
+
+    def free(self) -> int:
+        """Bytes that can be allocated."""
+
+
+def require(device: Device, fixed: int, per_read: int, reads: int, what: str) -> None:
+    """OutOfMemory unless `fixed` + `per_read` for each of so many reads fit on the device."""
+    needed, free = fixed + per_read * reads, device.free()
+    if needed <= free:
+        return
+    fit = max(0, free - fixed) // max(1, per_read)
+    advice = f"{fit} reads fit" if fit else "not one read fits"
+    raise OutOfMemory(
+        f"{what} with {reads} reads needs {_size(needed)} of device memory, "
+        f"{device.properties.name} has {_size(free)} free: {advice}"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**27 else f"{count / 2**20:.3f} MiB"
+
+
+def scalars(*values: Any) -> list[Any]:
+    """Arguments of 32-bit unsigned type."""
+    return [np.uint32(value & 0xFFFFFFFF) for value in values]

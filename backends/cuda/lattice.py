@@ -1,0 +1,284 @@
+"""Sites as the bits of words: layout lattice at one bit per spin; kernels/lattice.cu."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.bitlogic import coefficients, pack, unpack
+from isingnpu.dynamics import thresholds
+from isingnpu.layout import Layout
+from isingnpu.model import IsingModel
+from isingnpu.program import Plane, Program, model_program
+
+from .device import Code, Device, require, scalars
+from .logic import program_header
+
+Array = NDArray[Any]
+
+THREADS = 256  # of a block, as in lattice.cu
+RESIDENT = 2  # blocks that find room on any multiprocessor; not queued, 1
+PIECE = 1 << 20  # sweeps times replicas of one launch
+
+
+@functools.lru_cache(maxsize=4)
+def _program(model: IsingModel, layout: Layout) -> Program | str:
+    """The program of a model, or why it has none."""
+    try:
+        return model_program(model, layout)
+    except ValueError as error:
+        return str(error)
+
+
+class LatticePlan:
+    """Packed spins of all replicas on the device, (replicas, colours, rows, words).
+
+    blocks: that share a replica, None for as many as find room; threads: of a block; queued:
+    undecided words are finished by dense warps, not each by its own thread."""
+
+    kernel = "bitlattice"
+
+    def __init__(
+        self,
+        request: Request,
+        device: Device,
+        *,
+        blocks: int | None = None,
+        threads: int = THREADS,
+        queued: bool = True,
+    ) -> None:
+        self.request, self.device = request, device
+        program = _program(request.model, request.layout)
+        assert not isinstance(program, str)
+        self.program = program
+        c, replicas = program.colouring, len(request.replicas)
+        self.items = c.rows * c.words
+        self.blocks = blocks or _blocks(
+            (RESIDENT if queued else 1) * device.properties.processors, self.items, replicas
+        )
+        self.threads = min(threads, -(-self.items // 32) * 32)
+        self.code = Code(
+            "lattice.cu",
+            (
+                ("HEAT_BATH", int(request.dynamics.heat_bath)),
+                ("MASKED", int(program.masked)),
+                ("QUEUED", int(queued)),
+                ("ROUNDS", request.rounds),
+                ("SPLIT", int(self.blocks > 1)),
+            ),
+            (("program.cuh", program_header(program.slots, request.dynamics.heat_bath)),),
+        )
+        self._send_program()
+
+    @staticmethod
+    def obstacle(request: Request) -> str | None:
+        """Why this kernel cannot serve the request, or None."""
+        if request.dynamics.moves_clusters:
+            return "it moves single spins"
+        if request.layout.name != "lattice":
+            return f"it has no layout {request.layout.name!r}"
+        program = _program(request.model, request.layout)
+        return program if isinstance(program, str) else None
+
+    def _send_program(self) -> None:
+        p, c = self.program, self.program.colouring
+        planes = _Planes(c.words)
+        valid = np.array([planes.rows(plane) for plane in p.valid])
+        shape = (c.colours, len(p.slots), c.rows)
+        terms, signs, presents = (np.zeros(shape, np.uint32) for _ in range(3))
+        for colour, of_colour in enumerate(p.terms):
+            for k, term in enumerate(of_colour):
+                row = max(term.source, 0) * c.rows + term.row.astype(np.int64)
+                terms[colour, k] = row << 2 | (term.shift + 1)
+                signs[colour, k] = planes.rows(term.sign)
+                presents[colour, k] = planes.rows(term.present)
+        bits = planes.bits()
+        replicas = len(self.request.replicas)
+        self._require(bits.nbytes + 3 * terms.nbytes + valid.nbytes, replicas)
+        put = self.device.put
+        self.tables = [put(part) for part in (terms, signs, presents, valid, bits)]
+        factors, self.constant = _energy(p)
+        self.factors = put(factors)
+        columns = c.shape[-1] // c.period if p.closed else 0
+        self.extents = scalars(c.colours, c.rows, c.words, columns, p.seam)
+
+    def _require(self, fixed: int, replicas: int) -> None:
+        per_read = 16 * self.program.colouring.colours * self.items
+        what = f"a lattice of {self.request.model.n} sites"
+        require(self.device, fixed + 32 * PIECE, per_read, replicas, what)
+
+    # States
+
+    def load(self, state: State) -> None:
+        put = self.device.put
+        self.spins, self.best = (
+            put(np.array([self._packed(spins) for spins in states], np.uint64))
+            for states in (state.spins, state.best)
+        )
+        self.lowest = put(self._energies(state.best))
+        self.since = put(np.array(state.flips, np.int64))
+
+    def state(self) -> State:
+        get = self.device.get
+        spins, best = (
+            np.array([self._unpacked(words) for words in get(states)])
+            for states in (self.spins, self.best)
+        )
+        return State(spins, best, get(self.since))
+
+    def _packed(self, spins: Array) -> Array:
+        """(colours, rows, words) from (sites,) int8."""
+        layout, c = self.request.layout, self.program.colouring
+        bits = np.zeros((c.colours, c.rows, 64 * c.words), np.uint8)
+        bits[layout.colour, layout.row, layout.column] = spins > 0
+        return np.array([pack(part, c.words) for part in bits])
+
+    def _unpacked(self, words: Array) -> Array:
+        layout, c = self.request.layout, self.program.colouring
+        bits = np.array([unpack(part, 64 * c.words) for part in words])
+        up = bits[layout.colour, layout.row, layout.column].astype(np.int8)
+        return np.asarray(2 * up - 1, np.int8)
+
+    def _energies(self, states: Array) -> Array:
+        """E in quanta of (replicas, sites) int8."""
+        csr, model = self.request.model.csr, self.request.model.quantized
+        matrix = type(csr)((model.couplings, csr.indices, csr.indptr), csr.shape)
+        spins = np.asarray(states, np.int64).T
+        fields = model.fields[:, None]
+        local = np.asarray(matrix @ spins) + 2 * fields
+        return -np.asarray((spins * local).sum(axis=0)) // 2
+
+    # Sweeps
+
+    def sweep(
+        self,
+        betas: Array,
+        *,
+        first: int,
+        every: int = 0,
+        weights: Array | None = None,
+        track: bool = False,
+    ) -> Measured:
+        betas = np.asarray(betas, np.float64)
+        replicas = len(self.request.replicas)
+        k = 0 if weights is None else len(weights)
+        begin, parts, projections, counts = 0, [], [], Counts()
+        while begin < len(betas):
+            end = min(len(betas), begin + max(1, PIECE // replicas))
+            if k and every:  # up to each sample, whose spins are weighed
+                end = min(end, begin + every - (first + begin) % every)
+            series, part_counts = self._sweep(betas[begin:end], first + begin, every, track)
+            parts.append(series)
+            counts = counts + part_counts
+            if k and every and (first + end) % every == 0:
+                assert weights is not None
+                projections.append(self.state().spins @ np.asarray(weights, np.float64).T)
+            begin = end
+        empty = np.zeros((replicas, 0), np.int64)
+        energy, magnetization, flips, path = (
+            np.concatenate([empty, *(part[at] for part in parts)], axis=1) for at in range(4)
+        )
+        return Measured(
+            energy=energy,
+            magnetization=magnetization,
+            flips=flips,
+            projections=np.stack(projections, axis=1)
+            if projections
+            else np.zeros((replicas, energy.shape[1], k)),
+            path=path,
+            counts=counts,
+        )
+
+    def _sweep(
+        self, betas: Array, first: int, every: int, track: bool
+    ) -> tuple[tuple[Array, Array, Array, Array], Counts]:
+        """One launch: (energy, magnetization, flips, path) of the replicas, and its counts."""
+        put, zeros, get = self.device.put, self.device.zeros, self.device.get
+        request, p = self.request, self.program
+        replicas = len(request.replicas)
+        distinct, rows = threshold_rows(betas, replicas)
+        limit = thresholds(request.dynamics, distinct, p.quantized)
+        by_class = p.classes.table(limit.table, limit.bound, request.dynamics.heat_bath)
+        polynomial = np.ascontiguousarray(coefficients(by_class))
+        sweeps = len(rows)
+        samples = (first + sweeps) // every - first // every if every else 0
+        series = [zeros((max(1, samples), replicas), np.int64) for _ in range(3)]
+        path = zeros((sweeps if track else 1, replicas), np.int64)
+        total, calls = zeros((replicas,), np.int64), zeros((1,), np.uint64)
+        self.device.kernel(self.code, "sweep")(
+            (self.blocks, replicas), (self.threads,),
+            [
+                self.spins, self.best, self.lowest, self.since, total, *self.tables,
+                *self.extents, put(polynomial), put(np.ascontiguousarray(rows)),
+                *scalars(rows.shape[1], sweeps), np.uint64(request.seed),
+                *scalars(request.replicas.start, first, every, track), self.factors,
+                np.int64(self.constant), np.int64(request.model.n), *series, path,
+                zeros((2, replicas, 2), np.uint64), calls, zeros((replicas,), np.uint32),
+            ],
+            together=self.blocks > 1,
+        )  # fmt: skip
+        seen = [get(part)[:samples].T for part in series]
+        seen.append(get(path)[: sweeps if track else 0].T)
+        counts = self._counts(sweeps, int(get(total).sum()), int(get(calls)[0]))
+        return (seen[0], seen[1], seen[2], seen[3]), counts
+
+    def _counts(self, sweeps: int, flips: int, calls: int) -> Counts:
+        p, c, replicas = self.program, self.program.colouring, len(self.request.replicas)
+        words = sweeps * replicas * c.colours * self.items
+        neighbours = sum(not slot.field for slot in p.slots)
+        planes = neighbours + sum(slot.sign + slot.present for slot in p.slots)
+        return Counts(
+            attempted=sweeps * replicas * self.request.model.n,
+            flips=flips,
+            random_words=16 * words + 4 * calls,
+            couplings=sweeps * replicas * self.request.model.csr.nnz,
+            bytes=words * (8 * (2 + planes) + 4 * planes),  # spins, planes, their rows
+        )
+
+
+def _blocks(resident: int, items: int, replicas: int) -> int:
+    """One block where replicas fill the device or are small; else as many as are resident."""
+    room = resident // replicas
+    return max(1, min(-(-items // THREADS), room)) if items > 4 * THREADS else 1
+
+
+class _Planes:
+    """Rows of all planes one below the other, each plane once."""
+
+    def __init__(self, words: int) -> None:
+        self.parts: list[Array] = [np.zeros((1, words), np.uint64)]
+        self.starts: dict[int, int] = {}
+        self.length = 1
+        self.kept: list[Plane] = []
+
+    def rows(self, plane: Plane | None) -> Array:
+        """The row of each row of the lattice; row 0 where there is no plane."""
+        if plane is None:
+            return np.zeros(1, np.uint32)
+        if id(plane) not in self.starts:
+            self.starts[id(plane)] = self.length
+            self.parts.append(plane.bits)
+            self.length += len(plane.bits)
+            self.kept.append(plane)
+        return np.asarray(self.starts[id(plane)] + plane.index, np.uint32)
+
+    def bits(self) -> Array:
+        return np.concatenate(self.parts)
+
+
+def _energy(p: Program) -> tuple[Array, int]:
+    """(colours, 1 + slots) twice the weights of what each colour counts, first whether there is
+    any; and the energy with every bond satisfied. A bond is counted by its higher colour."""
+    factors = np.zeros((p.colouring.colours, 1 + len(p.slots)), np.int64)
+    constant = 0
+    for colour, terms in enumerate(p.terms):
+        for k, (slot, term) in enumerate(zip(p.slots, terms, strict=True)):
+            if term.source < colour:
+                factors[colour, 1 + k] = 2 * slot.weight
+                constant -= slot.weight * p.bonds(colour, k)
+    factors[:, 0] = factors[:, 1:].any(axis=1)
+    return factors, constant
