@@ -2,6 +2,9 @@
 
 Every rule is of the form  Delta J_ij = rate x (<s_i s_j> of one phase - <s_i s_j> of another): it
 needs what the two ends of a coupling see in two phases and no derivative of anything else.
+Backprop is replaced by two annealed phases: with inputs and outputs clamped minus with inputs
+clamped alone, in equilibrium at beta = 1, it is d ln p(y | x) / dJ_ij exactly
+(isingnpu.npu.phases; Ackley, Hinton and Sejnowski, Cognitive Science 9, 147, 1985).
 
 WeakFeedback is equilibrium propagation with a weak, symmetric nudge (Scellier and Bengio, Front.
 Comput. Neurosci. 11:24, 2017; Laborieux et al., Front. Neurosci. 15:633674, 2021) in the limit in

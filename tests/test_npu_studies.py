@@ -1,0 +1,66 @@
+"""Rows of the small studies: what they hold, at budgets of a moment."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from isingnpu.npu.small_studies import (
+    PLANTED_RULES,
+    memory_rows,
+    penalty_rows,
+    planted_rows,
+    recall_rows,
+    selector_rows,
+)
+
+COLUMNS = {"name", "task", "metric", "params", "budget", "seeds", "scores", "events", "cpu_s"}
+
+
+def check(rows, seeds) -> None:
+    assert len({row["name"] for row in rows}) == len(rows)
+    for row in rows:
+        assert row.keys() >= COLUMNS
+        assert row["seeds"] == list(seeds)
+        assert len(row["scores"]) == len(row["cpu_s"]) == len(seeds)
+        assert np.isfinite(row["scores"]).all()
+        assert row["events"]["flips"] > 0
+
+
+def test_planted_rows_measure_from_the_exact_entropy() -> None:
+    rows = planted_rows(cpu_s=0.1, seeds=(5,), sequences=2000)
+    check(rows, (5,))
+    assert [row["name"] for row in rows] == list(PLANTED_RULES)
+    for row in rows:
+        assert row["params"] == 190 * 36 + 120
+        assert row["loss"][0] - row["truth"][0] == pytest.approx(row["scores"][0])
+        # a reader without context loses ln 6 at most; nobody gains on the truth but by chance
+        assert 0 < row["scores"][0] < np.log(6) - row["truth"][0]
+
+
+def test_recall_rows_count_right_answers() -> None:
+    rows = recall_rows(cpu_s=0.05, seeds=(1, 2), pairs=4, symbols=8)
+    check(rows, (1, 2))
+    for row in rows:
+        assert row["params"] == 128
+        assert all(0 <= x <= 1 for x in row["scores"] + row["one_draw"])
+
+
+def test_selector_rows_fall_as_the_root_of_the_draws() -> None:
+    rows = selector_rows(seeds=(1,), draws=(100, 10_000), keys=8, width=64)
+    check(rows, (1,))
+    few, many = (row["expected"][0] for row in rows)
+    assert few / many == pytest.approx(10, rel=1e-12)
+    assert rows[0]["events"]["potts_draws"] == 1600
+    assert np.isfinite(rows[1]["p"][0])
+
+
+def test_memory_and_penalty_rows() -> None:
+    rows = memory_rows(seeds=(1,), spins=128, counts=(4, 40), cues=20)
+    check(rows, (1,))
+    assert [row["params"] for row in rows] == [8128, 512, 8128, 5120]
+    assert [row["scores"][0] for row in rows[:2]] == [1.0, 1.0]
+    assert rows[2]["theory"] == 0
+    rows = penalty_rows(seeds=(1,), penalties=(2.0,), replicas=512, sweeps=(10,), backend="cpu")
+    check(rows, (1,))
+    assert 0 < rows[0]["measured"][0]["valid"] < 1
