@@ -29,8 +29,14 @@ def orthogonal(matrices: Tensor) -> Tensor:
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(ITERATIONS):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        x = _plus(x, _plus(square, square, square, b, c), x, a)
     return x.mT if tall else x
+
+
+def _plus(added: Tensor, left: Tensor, right: Tensor, beta: float, alpha: float = 1.0) -> Tensor:
+    """beta added + alpha left right, (..., rows, columns), in one pass."""
+    flat = [t.reshape(-1, *t.shape[-2:]) for t in (added, left, right)]
+    return torch.baddbmm(*flat, beta=beta, alpha=alpha).reshape(added.shape)
 
 
 def orthogonal_flops(shape: Sequence[int]) -> int:

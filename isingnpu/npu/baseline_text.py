@@ -174,7 +174,7 @@ class TextBaseline:
         tokens = tokens.to(self.training.device)
         ahead = torch.arange(span + 1, device=tokens.device)
 
-        def loss(parameters: Parameters, generator: Any) -> Tensor:
+        def loss(parameters: Parameters, generator: Any, step: int) -> Tensor:
             first = torch.randint(last, (self.batch, 1), generator=generator, device=tokens.device)
             window = tokens[first + ahead]  # (batch, span + 1)
             logits = self._logits(parameters, window[:, :-1], generator)
@@ -206,15 +206,11 @@ class TextBaseline:
         device = self.training.device
         tokens = torch.from_numpy(corpus.tokens.astype(np.int64)).to(device)
         back = torch.arange(-context, 0, device=device)
-        total = 0.0
+        parameters, total = self.training.parameters, 0.0
         with threads(self.training.n_threads), torch.no_grad():
             for part in torch.from_numpy(at).to(device).split(250):
-                logits = self.network.logits(
-                    self.training.parameters, tokens[part[:, None] + back]
-                )
-                logits = self._with_field(
-                    self.training.parameters, logits[:, -1:].float(), part[:, None]
-                )
+                logits = self.network.logits(parameters, tokens[part[:, None] + back])[:, -1:]
+                logits = self._with_field(parameters, logits.float(), part[:, None])
                 total += float(
                     torch.nn.functional.cross_entropy(logits[:, 0], tokens[part], reduction="sum")
                 )

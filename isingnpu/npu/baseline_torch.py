@@ -13,7 +13,7 @@ except ImportError as error:
         name="torch",
     ) from error
 
-__all__ = ["check_device", "threads", "torch"]
+__all__ = ["check_device", "no_denormals", "threads", "torch"]
 
 
 def check_device(name: str) -> str:
@@ -27,12 +27,21 @@ def check_device(name: str) -> str:
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """A block in which torch computes with that many CPU threads and without denormals."""
+    """A block in which torch computes with that many CPU threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def no_denormals() -> Iterator[None]:
+    """A block in which denormal numbers, such as the moments of tokens long unseen, are zero:
+    arithmetic on them is many times slower. Not to be nested."""
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_flush_denormal(False)
-        torch.set_num_threads(before)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from isingnpu.archive import FilePath
 from isingnpu.ledger import StepCost
 from isingnpu.npu.baseline_muon import Muon, orthogonal_flops
-from isingnpu.npu.baseline_torch import check_device, threads, torch
+from isingnpu.npu.baseline_torch import check_device, no_denormals, threads, torch
 from isingnpu.npu.budget import Budget, Events, Point, Progress
 from isingnpu.npu.store import read_machine, write_machine
 from isingnpu.rng import as_seed
@@ -26,7 +26,7 @@ from isingnpu.rng import as_seed
 Tensor = Any
 Array = NDArray[Any]
 Parameters = dict[str, Tensor]
-Loss = Callable[[Parameters, Any], Tensor]
+Loss = Callable[[Parameters, Any, int], Tensor]  # parameters, generator, 0-based step
 
 
 class Network(Protocol):
@@ -125,19 +125,19 @@ class Training:
             curve=self.curve,
             earlier_cpu_s=self.cpu_s,
         )
-        with threads(self.n_threads), progress:
+        with threads(self.n_threads), no_denormals(), progress:
             fraction = progress.fraction
             while fraction < 1 and progress.steps != stop_after:
                 with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
-                    value = loss(self.parameters, self.generator)
+                    value = loss(self.parameters, self.generator, progress.steps)
                 value.backward()
                 self._move(self.rule.factor(progress.steps, fraction))
                 progress.count(events)
                 before, fraction = fraction, progress.fraction
                 if int(fraction * marks) > int(before * marks):
                     with progress.pause():
-                        progress.mark(float(value), None if evaluate is None else evaluate())
-                    fraction = progress.fraction
+                        score = None if evaluate is None else evaluate()
+                    progress.mark(float(value.detach()), score)
         self.steps, self.cpu_s, self.events = progress.steps, progress.cpu_s, progress.events
         return progress
 
@@ -197,15 +197,13 @@ def load_training(
     with torch.no_grad():
         for k, w in made.parameters.items():
             w.copy_(tensors[f"parameter {k}"])
-            made._adam.state[w] = {
-                key.split(" ", 2)[1]: (
-                    v.clone() if key.split(" ", 2)[1] == "step" else v.to(device)
-                )
-                for key, v in tensors.items()
-                if key.startswith("adam ") and key.split(" ", 2)[2] == k
-            }
         for i, m in enumerate(made._muon.moments):
             m.copy_(tensors[f"moment {i}"])
+    for key, value in tensors.items():
+        if key.startswith("adam "):
+            _, name, of = key.split(" ", 2)
+            on = value if name == "step" else value.to(device)
+            made._adam.state[made.parameters[of]][name] = on
     made.generator.set_state(tensors["generator"])
     made.steps, made.cpu_s = state["steps"], state["cpu_s"]
     made.events = Events(**state["events"])

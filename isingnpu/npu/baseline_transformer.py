@@ -21,6 +21,8 @@ from isingnpu.npu.baseline_torch import torch
 from isingnpu.npu.baseline_training import Parameters, Tensor
 
 BLOCK = ("qkv", "out", "up", "down")
+EXPANSION = 4  # inner width over width, which `transformer_step` counts on
+BASE = 100.0  # of rotary frequencies; periods 2 pi .. 2 pi BASE
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,12 @@ class Transformer:
     layers: int = 2
     heads: int = 4
     context: int = 64
-    expansion: int = 4
     causal: bool = True
     rotary: bool = True
     learned: bool = False
     neighbours: int = 1
     tied: bool = False
     dropout: float = 0.0
-    base: float = 100.0
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
@@ -65,7 +65,7 @@ class Transformer:
 
     def start(self, generator: Any) -> Parameters:
         """Normal numbers of variance 1 / 4 fan-in, branches scaled by (2 layers)^-1/2."""
-        d, inner = self.width, self.expansion * self.width
+        d, inner = self.width, EXPANSION * self.width
 
         def normal(*shape: int, scale: float) -> Tensor:
             return torch.randn(*shape, generator=generator) * scale
@@ -92,7 +92,7 @@ class Transformer:
             raise ValueError(f"the context is {self.context} tokens, got {sites}")
         rate = 0.0 if generator is None else self.dropout
         h = self._embed(parameters, tokens)
-        turn = rotation(sites, self.width // self.heads, self.base, tokens.device)
+        turn = rotation(sites, self.width // self.heads, tokens.device)
         for qkv, out, up, down in zip(*(parameters[k].unbind() for k in BLOCK), strict=True):
             made = linear(normed(h), qkv.flatten(0, 1))  # (n, sites, 3 width)
             q, k, v = made.view(n, sites, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
@@ -139,9 +139,9 @@ def dropped(h: Tensor, rate: float, generator: Any) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def rotation(sites: int, size: int, base: float, device: Any) -> tuple[Tensor, Tensor]:
-    """cos and sin of position times base^(-2 i / size), each (sites, size / 2)."""
-    frequency = base ** -(torch.arange(0, size, 2, device=device) / size)
+def rotation(sites: int, size: int, device: Any) -> tuple[Tensor, Tensor]:
+    """cos and sin of position times BASE^(-2 i / size), each (sites, size / 2)."""
+    frequency = BASE ** -(torch.arange(0, size, 2, device=device) / size)
     angle = torch.arange(sites, device=device)[:, None] * frequency
     return angle.cos(), angle.sin()
 
