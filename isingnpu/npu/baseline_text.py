@@ -87,11 +87,11 @@ class Window:
 
     def cost(self, batch: int) -> StepCost:
         """Rows of one-hot tokens are looked up and added: no products."""
-        parameters = (self.context * self.outputs + self.outputs) * (self.hidden + self.outputs)
+        rows, q, n = self.context * self.outputs, self.outputs, self.hidden
         return backprop_step(
-            macs=self.hidden * self.outputs,
-            parameters=parameters,
-            activations=2 * self.hidden + self.outputs,
+            macs=n * q,
+            parameters=rows * (n + q) + (q + 1) * n + q,
+            activations=2 * n + q,
             samples=batch,
         )
 
