@@ -27,6 +27,7 @@ from isingnpu.npu.baseline_rows import (  # noqa: E402
     TextCandidate,
     image_rows,
     masked_rows,
+    rates,
     recall_rows,
     text_rows,
 )
@@ -354,48 +355,79 @@ def test_recall_is_learned_from_arrays_and_from_a_source():
 
 
 def test_no_sweep_looks_at_the_judged_part_of_a_text():
-    candidates = {"small": TextCandidate(SMALL, MUON, 4)}
+    candidates = {"small": TextCandidate(SMALL, rates(MUON, 1e-3, 1e-2), 4)}
     poisoned = replace(CHAIN, tokens=CHAIN.tokens.copy())
     poisoned.tokens[CHAIN.train :] = 0
     clean, spoilt = (
-        text_rows(corpus, Budget(steps=8), [1, 2], candidates=candidates, rates=(1e-3, 1e-2))[0]
+        text_rows(corpus, Budget(steps=8), [1, 2], candidates=candidates)[0]
         for corpus in (CHAIN, poisoned)
     )
     assert clean["settings"] == spoilt["settings"]
     assert clean["scores"] != spoilt["scores"]
-    assert clean["settings"]["rule"]["rate"] == 1e-2
-    assert clean["settings"]["sweep"]["0.01"] < clean["settings"]["sweep"]["0.001"]
+    slow, fast = clean["settings"]["sweep"]
+    assert fast["score"] < slow["score"]
+    assert clean["settings"]["rule"] == fast["rule"]
     assert len(json.loads(json.dumps(clean))["scores"]) == 2
 
 
 def test_no_sweep_looks_at_the_test_part_of_images():
     wrong = (IMAGES.test[0], (IMAGES.test[1] + 1) % 10)
     poisoned = ImageSet("poisoned", IMAGES.train, wrong)
-    rows = [
+    clean, spoilt = (
         image_rows(
             images, Budget(steps=30), [1], networks={"perceptron": (Dense(32),)},
-            rates=(1e-4, 1e-2), batch=16, augment=False,
+            rules=rates(MUON, 1e-4, 1e-2), batch=16, augment=False,
         )[0]
         for images in (IMAGES, poisoned)
+    )  # fmt: skip
+    assert clean["settings"] == spoilt["settings"]
+    assert clean["scores"] != spoilt["scores"]
+    slow, fast = clean["settings"]["sweep"]
+    assert fast["score"] > slow["score"]
+    assert clean["settings"]["rule"] == fast["rule"]
+    json.dumps(clean)
+
+
+def test_no_sweep_looks_at_the_judged_sequences():
+    x = staircases(60)
+    rules = rates(MUON, 1e-4, 1e-2)
+    masked = [
+        masked_rows(x, judged, Q, Budget(steps=3), [1], layers=(1,), rules=rules)[0]
+        for judged in (x, 4 - x)
+    ]
+    right = pairs(50, np.random.default_rng(1))
+    recalled = [
+        recall_rows(
+            lambda step: pairs(8, np.random.default_rng(step)), judged, 6, 3, Budget(steps=3),
+            [1], neighbours=(1,), rules=rules,
+        )[0]
+        for judged in (right, (right[0], (right[1] + 1) % 3))
     ]  # fmt: skip
-    assert rows[0]["settings"] == rows[1]["settings"]
-    assert rows[0]["settings"]["rule"]["rate"] == 1e-2
-    assert rows[0]["scores"] != rows[1]["scores"]
-    json.dumps(rows)
+    for clean, spoilt in (masked, recalled):
+        assert clean["settings"] == spoilt["settings"]
+        assert clean["scores"] != spoilt["scores"]
 
 
 def test_rows_of_small_tasks_count_parameters_samples_and_the_goal():
     x = staircases(200)
-    masked = masked_rows(x[:150], x[150:], Q, Budget(steps=4), [1], layers=(1,), marks=2)[0]
+    masked = masked_rows(
+        x[:150], x[150:], Q, Budget(steps=4), [1], layers=(1,), rules=[MUON], marks=2
+    )[0]
     machine = MaskedTransformer(Q, 6, layers=1)
     assert masked["params"] == machine.n_parameters
     assert masked["samples"] == masked["events"]["samples"] == 4 * machine.batch
     assert masked["events"]["writes"] == 4 * machine.n_parameters
     assert [point["steps"] for point in masked["curves"][0]] == [2, 4]
     held_out = pairs(100, np.random.default_rng(1))
-    plain, seen = recall_rows(
-        held_out, held_out, 6, 3, Budget(steps=6), [1, 2], batch=8, goal=0.0, marks=3
-    )
-    assert plain["goal_cpu_s"] == [curve[0]["cpu_s"] for curve in plain["curves"]]
-    assert seen["name"] != plain["name"]
-    json.dumps([masked, plain, seen])
+    always, never = (
+        recall_rows(
+            held_out, held_out, 6, 3, Budget(steps=6), [1, 2], rules=[MUON], batch=8, goal=goal,
+            marks=3,
+        )
+        for goal in (0.0, 1.1)
+    )  # fmt: skip
+    for row in always:
+        assert row["goal_cpu_s"] == [curve[0]["cpu_s"] for curve in row["curves"]]
+    assert [row["goal_cpu_s"] for row in never] == [[None, None]] * 2
+    assert always[0]["name"] != always[1]["name"]
+    json.dumps([masked, *always])
