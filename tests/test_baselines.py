@@ -98,6 +98,18 @@ def test_what_comes_later_changes_no_earlier_output(neighbours):
     assert not torch.isclose(before[:, 7:], after[:, 7:]).all(-1).any()
 
 
+def test_an_input_sees_as_many_tokens_as_it_should():
+    """Without layers an output is a function of its own input."""
+    network = replace(SMALL, layers=0, neighbours=3)
+    parameters, x = started(network), tokens(network)
+    changed = x.clone()
+    changed[:, 5] = (changed[:, 5] + 1) % Q
+    before, after = (network.logits(parameters, one) for one in (x, changed))
+    sites = (before != after).any(-1).all(0).nonzero().flatten().tolist()
+    assert sites == [5, 6, 7]
+    assert torch.equal(before[:, 8:], after[:, 8:])
+
+
 def test_without_causality_the_first_output_sees_the_last_token():
     network = replace(SMALL, causal=False)
     parameters, x = started(network), tokens(network)

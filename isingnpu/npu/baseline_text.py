@@ -177,7 +177,8 @@ class TextBaseline:
         def loss(parameters: Parameters, generator: Any, step: int) -> Tensor:
             first = torch.randint(last, (self.batch, 1), generator=generator, device=tokens.device)
             window = tokens[first + ahead]  # (batch, span + 1)
-            logits = self._logits(parameters, window[:, :-1], generator)
+            drawn = generator if self.network.dropout > 0 else None
+            logits = self._logits(parameters, window[:, :-1], drawn)
             sites = logits.shape[1]
             positions = (first + ahead)[:, -sites:]
             logits = self._with_field(parameters, logits.float(), positions)

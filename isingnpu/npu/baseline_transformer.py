@@ -13,7 +13,6 @@ window that an attention layer would have to learn to fetch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from isingnpu.ledger import StepCost, transformer_step
@@ -70,7 +69,7 @@ class Transformer:
         def normal(*shape: int, scale: float) -> Tensor:
             return torch.randn(*shape, generator=generator) * scale
 
-        into, branch = 0.5 * d**-0.5, (2.0 * self.layers) ** -0.5
+        into, branch = 0.5 * d**-0.5, max(1, 2 * self.layers) ** -0.5
         made = {
             "embedding": normal(self.neighbours, self.colours, d, scale=0.3),
             "qkv": normal(self.layers, 3, d, d, scale=into),
@@ -138,7 +137,6 @@ def dropped(h: Tensor, rate: float, generator: Any) -> Tensor:
     return h * kept / (1 - rate)
 
 
-@lru_cache(maxsize=16)
 def rotation(sites: int, size: int, device: Any) -> tuple[Tensor, Tensor]:
     """cos and sin of position times BASE^(-2 i / size), each (sites, size / 2)."""
     frequency = BASE ** -(torch.arange(0, size, 2, device=device) / size)
@@ -148,6 +146,6 @@ def rotation(sites: int, size: int, device: Any) -> tuple[Tensor, Tensor]:
 
 def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     """(..., sites, size): coordinate pairs (i, i + size / 2) turned by the angle of their site."""
-    cos, sin = turn
+    cos, sin = (t.to(x.dtype) for t in turn)
     a, b = x.chunk(2, -1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
