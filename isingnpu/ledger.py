@@ -224,21 +224,31 @@ class StepCost:
         return self.flops * per_flop + self.bytes / 8 * cost["64-bit cache access, 32 kB"]
 
 
+def backprop_step(*, macs: int, parameters: int, activations: int, samples: int) -> StepCost:
+    """One step of Adam on gradients by backprop, counted, not measured.
+
+    macs and activations: multiply-adds and stored numbers of one sample's forward pass. FLOPs: 6
+    per multiply-add (forward 2, backward 4). Bytes: float32 weights read forward and backward,
+    gradients written, two Adam moments read and written, weights written: 8 x 4 bytes per
+    parameter; activations written and read."""
+    traffic = 8 * 4 * parameters + 2 * 4 * activations * samples
+    return StepCost(parameters, 6 * macs * samples, traffic)
+
+
 def transformer_step(
     layers: int, width: int, context: int, vocabulary: int, batch: int
 ) -> StepCost:
     """One backprop step of a decoder-only transformer, counted, not measured.
 
     Parameters: 12 layers width^2 + vocabulary width + context width (biases and norms left out).
-    FLOPs per token: 6 per matrix parameter (forward 2, backward 4), embedding table not
-    multiplied but the tied output is, plus 12 layers width context for attention scores and
-    values (causal mask not exploited). Bytes: float32 weights read forward and backward,
-    gradients written, two Adam moments read and written, weights written: 8 x 4 bytes per
-    parameter; activations 14 x 4 bytes x layers x width per token, written and read.
-    Kaplan et al. (2020), arXiv 2001.08361, section 2.1."""
+    Multiply-adds per token: one per matrix parameter (embedding table not multiplied, the tied
+    output is), plus 2 layers width context for attention scores and values (causal mask not
+    exploited); activations 14 layers width. Kaplan et al. (2020), arXiv 2001.08361, section
+    2.1."""
     matrices = 12 * layers * width * width + vocabulary * width
-    tokens = batch * context
-    parameters = matrices + context * width
-    flops = tokens * (6 * matrices + 12 * layers * width * context)
-    traffic = 8 * 4 * parameters + 2 * 14 * 4 * layers * width * tokens
-    return StepCost(parameters, flops, traffic)
+    return backprop_step(
+        macs=matrices + 2 * layers * width * context,
+        parameters=matrices + context * width,
+        activations=14 * layers * width,
+        samples=batch * context,
+    )
