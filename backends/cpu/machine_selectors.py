@@ -80,7 +80,7 @@ def select(x, starts, length, match, bias, mass, prior):
 @njit(**_options)
 def learn(x, starts, length, prior, credit, expected, distance, statistics):
     """Posterior minus prior: with D_a = P(a) (credit[b, x_a] - expected[b]),
-    statistics[l, x[t - 1 - l], x[a - 1 - l]] += D_a; returns the sum of -D_a distance[j]."""
+    statistics[l, x[t - 1 - l], x[a - 1 - l]] += D_a; returns -sum of D_a distance[j]."""
     reach, q, window = statistics.shape[0], statistics.shape[1], distance.size
     span = window + length - 1
     table = np.empty((reach, q, span), statistics.dtype)
@@ -94,15 +94,16 @@ def learn(x, starts, length, prior, credit, expected, distance, statistics):
         table[:, : slot.max() + 1] = 0
         for i in range(length):
             b, t = run * length + i, begin + i
-            gain, mean = credit[b], expected[b]
+            gain, mean, p = credit[b], expected[b], prior[b]
             values = x[t - window : t]
             for j in range(window):
-                change[j] = prior[b, j] * (gain[values[j]] - mean)
+                change[j] = p[j] * (gain[values[j]] - mean)
+            for j in range(window):
                 pull -= change[j] * distance[j]
             for lag in range(reach):
-                rows = table[lag, slot[x[t - 1 - lag]]]
+                rows = table[lag, slot[x[t - 1 - lag]], i : i + window]
                 for j in range(window):
-                    rows[i + j] += change[j]
+                    rows[j] += change[j]
         for lag in range(reach):
             seen = x[first - 1 - lag : first - 1 - lag + span]
             for c in range(q):

@@ -106,22 +106,23 @@ def output(x, starts, length, g, loss):
 
 
 @njit(**_inline)
-def _state(weight, states):
-    """Which gain a row of that much evidence has: 0 for none, then a class per factor of two."""
+def _evidence(weight, classes):
+    """0 for none, then a class per factor of 2^(2/3) in 1 + weight."""
     if weight <= 0:
         return 0
-    return max(1, min(states - 1, int(math.log2(weight)) + 4 if weight >= 1 else 3))
+    return 1 + min(classes - 2, int(1.5 * math.log2(1 + weight)))
 
 
 @njit(**_options)
 def ngram_fields(rows, own, top, table, part, weights, part_weights, gains, out, states):
     """out[b] += sum_k gains[k, s] (table[rows[b, k]] - part[own[b, k]]) over orders k < top[b].
 
-    own < 0 takes nothing away. s, kept in states[b, k], is the class of the evidence that is left;
-    -1 where the context has no row."""
-    orders, q = rows.shape[1], out.shape[1]
+    own < 0 takes nothing away. s = (class of the evidence that is left, class of the next order's)
+    is kept in states[b, k] as one number; -1 where the context has no row."""
+    orders, q, classes = rows.shape[1], out.shape[1], gains.shape[1]
     for b in range(rows.shape[0]):
-        for k in range(orders):
+        above = 0
+        for k in range(orders - 1, -1, -1):
             row, mine = rows[b, k], own[b, k]
             states[b, k] = -1
             if row < 0 or k >= top[b]:
@@ -129,11 +130,12 @@ def ngram_fields(rows, own, top, table, part, weights, part_weights, gains, out,
             weight = weights[row]
             if mine >= 0:
                 weight -= part_weights[mine]
-            s = _state(weight, gains.shape[1])
-            states[b, k] = s
+            s = _evidence(weight, classes)
+            states[b, k] = s * classes + above
             if s == 0:
                 continue
-            gain = gains[k, s]
+            gain = gains[k, s, above]
+            above = s
             if mine >= 0:
                 for y in range(q):
                     out[b, y] += gain * (table[row, y] - part[mine, y])
@@ -150,7 +152,7 @@ def ngram_learn(
 
     part keeps what this fold has written, table what all folds have. statistics[k, s] += scale x
     e . (table - part), of the gains."""
-    orders, q = rows.shape[1], errors.shape[1]
+    orders, q, classes = rows.shape[1], errors.shape[1], statistics.shape[1]
     for b in range(rows.shape[0]):
         e = errors[b]
         size = e[0] * 0
@@ -160,11 +162,11 @@ def ngram_learn(
             row, mine, s = rows[b, k], own[b, k], states[b, k]
             if s < 0:
                 continue
-            if s > 0:
+            if s >= classes:
                 overlap = size * 0
                 for y in range(q):
                     overlap += e[y] * (table[row, y] - part[mine, y])
-                statistics[k, s] += scale * overlap
+                statistics[k, s // classes, s % classes] += scale * overlap
             weights[row] += size
             part_weights[mine] += size
             step = rate / math.sqrt(weights[row] + f4(0.1))
@@ -172,3 +174,32 @@ def ngram_learn(
                 change = step * e[y] - decay * part[mine, y]
                 part[mine, y] += change
                 table[row, y] += change
+
+
+@njit(**_options)
+def interpolate(
+    contexts, low, pointers, symbols, values, gammas, classes, n_classes, probabilities, states
+):
+    """Kneser-Ney by order: p = gamma(c) p, p[y] += value(c y). contexts (n, K + 1), -1 unknown.
+
+    probabilities (n, 2, q) and states (n, 2): of the highest order reached, and of that up to
+    `low`; state = order x n_classes + class of the context."""
+    q = probabilities.shape[2]
+    for b in range(contexts.shape[0]):
+        p, lower = probabilities[b, 0], probabilities[b, 1]
+        for y in range(q):
+            p[y] = f4(1) / f4(q)
+        for k in range(contexts.shape[1]):
+            c = contexts[b, k]
+            if c < 0 or classes[c] < 0:
+                break
+            gamma = gammas[c]
+            for y in range(q):
+                p[y] *= gamma
+            for e in range(pointers[c], pointers[c + 1]):
+                p[symbols[e]] += values[e]
+            states[b, 0] = k * n_classes + classes[c]
+            if k <= low:
+                states[b, 1] = states[b, 0]
+                for y in range(q):
+                    lower[y] = p[y]

@@ -106,5 +106,17 @@ class CpuText:
         numbers = credit, expected, distances
         return float(heads.learn(tokens, starts, length, prior, *numbers, statistics))
 
+    def interpolate(
+        self,
+        contexts: Array,
+        low: int,
+        grams: tuple[Array, Array, Array],
+        masses: tuple[Array, Array],
+        n_classes: int,
+        probabilities: Array,
+        states: Array,
+    ) -> None:
+        code.interpolate(contexts, low, *grams, *masses, n_classes, probabilities, states)
+
 
 device = CpuText()

@@ -2,7 +2,7 @@
 
     score   s_a = sum_{l=1..L} M_l[x_{t-l}, x_{a-l}] - kappa d(t - a),   a = t-W .. t-1
     prior   P(a) = e^{s_a} / sum_b e^{s_b},   m_c = sum_{a: x_a = c} P(a)
-    energy  -V[x_a, y], so the output spin gets the field log sum_c m_c e^{V[c, y]} =: log Z_y
+    energy  -V[x_a, y]: the output spin gets the field log sum_c m_c e^{V[c, y]} =: log Z_y
 
 in units of k_B T. d is the distance of a parabolic Moebius flow, 2 asinh(D / 2): e^{-kappa d} falls
 as the power -2 kappa of the distance D. The heat bath of the selector is softmax(s); traced out it
@@ -25,10 +25,10 @@ arguments; devices compute batches.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from typing import Any
 
 Array = NDArray[Any]
 
@@ -68,11 +68,11 @@ def key_distances(window: int) -> Array:
     return parabolic_distance(np.arange(window, 0, -1))
 
 
-def prior(tokens: Array, t: int, match: Array, kappa: float) -> tuple[Array, Array]:
-    """(P, m) of one head at position t: match (L, q, q); P (W,) needs the window from `kappa`'s
-    distances, which are `key_distances(W)` with W as large as the text before t allows."""
+def prior(
+    tokens: Array, t: int, match: Array, kappa: float, window: int
+) -> tuple[Array, Array]:
+    """(P (W,), m (q,)) of one head at position t; key j is the token at t - W + j."""
     reach, q = match.shape[:2]
-    window = t - reach
     keys = np.arange(t - window, t)
     scores = -kappa * key_distances(window)
     for lag in range(1, reach + 1):

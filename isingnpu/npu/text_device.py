@@ -96,6 +96,19 @@ class TextDevice(Protocol):
     ) -> float:
         """Adds posterior minus prior of the match couplings; returns that of kappa."""
 
+    def interpolate(
+        self,
+        contexts: Array,
+        low: int,
+        grams: tuple[Array, Array, Array],
+        masses: tuple[Array, Array],
+        n_classes: int,
+        probabilities: Array,
+        states: Array,
+    ) -> None:
+        """Probabilities (n, 2, q) and states (n, 2) of a count field from its contexts
+        (n, K + 1), (pointers, symbols, values) and (gammas, classes)."""
+
 
 def find_text_device(name: str = "auto") -> TextDevice:
     """The text kernels of a backend; "auto" takes the first of cuda and cpu that has them.

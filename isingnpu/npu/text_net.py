@@ -150,7 +150,7 @@ class TextNet:
     def _ngram_fields(self, batch: Batch, g: Array) -> None:
         assert self.tables is not None and self.weights is not None
         assert batch.rows is not None and batch.parts is not None and batch.top is not None
-        states = self.space("states", batch.rows.shape, np.int8)
+        states = self.space("states", batch.rows.shape, np.int16)
         self.device.ngram_fields(
             batch.rows,
             batch.parts,
@@ -324,7 +324,9 @@ def first_couplings(spec: TextSpec, seed: int) -> dict[str, Array]:
         w["W"] = noise(0, n, q, hidden) * spec.spread
         w["U"] = noise(1, q, hidden) * spec.feedback / hidden**0.5
     if spec.ngrams is not None:
-        w["alpha"] = np.full((len(spec.ngrams.orders), EVIDENCE_CLASSES), spec.ngrams.start)
+        w["alpha"] = np.full(
+            (len(spec.ngrams.orders), EVIDENCE_CLASSES, EVIDENCE_CLASSES), spec.ngrams.start
+        )
     for e, states in enumerate(spec.count_states):
         w[f"gain{e}"] = np.full(states, 1.0 if e == 0 else 0.0)
     heads = spec.selectors
