@@ -1,4 +1,4 @@
-"""The Kneser-Ney field against a slow one made of dictionaries, and against refits for its folds."""
+"""The Kneser-Ney field against a slow one made of dictionaries, held out and not."""
 
 from __future__ import annotations
 

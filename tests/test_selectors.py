@@ -114,7 +114,9 @@ def test_the_error_of_nudged_phases_falls_with_the_square_of_beta() -> None:
     beta^2 relative: a few per cent at 0.2."""
     machine = net()
     exact = machine.statistics(batch(), 1e-3)[0]["W"].copy()
-    errors = [np.abs(machine.statistics(batch(), beta)[0]["W"] - exact).max() for beta in (0.2, 0.1)]
+    errors = [
+        np.abs(machine.statistics(batch(), beta)[0]["W"] - exact).max() for beta in (0.2, 0.1)
+    ]
     assert 3.9 < errors[0] / errors[1] < 4.1
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class KBodyField:
     """Fit on the training part of a corpus; order K: tokens of context; experts: two fields, of
     order K and of order `low`, each with gains of its own in a machine."""
 
-    def __init__(self, order: int = 6, *, low: int = 3, folds: int = 20) -> None:
+    def __init__(self, order: int = 6, *, low: int = 3, folds: int = 6) -> None:
         if not 1 <= low <= order <= 8:
             raise ValueError(f"1 <= low <= order <= 8 must hold, got low={low}, order={order}")
         if folds < 2:
@@ -115,7 +116,7 @@ class KBodyField:
         states = np.empty((high - low, 2), np.int16)
         edges = [self.begin + (self.end - self.begin) * f // self.folds
                  for f in range(self.folds + 1)]  # fmt: skip
-        for begin, end in zip(edges[:-1], edges[1:], strict=True):
+        for begin, end in pairwise(edges):
             inside = slice(max(begin, low), min(end, high))
             if inside.start >= inside.stop:
                 continue
@@ -128,9 +129,7 @@ class KBodyField:
         """(log p (n, 2, q) float32, states (n, 2) int16) at positions of unseen text."""
         self._check_fitted()
         if not self.order <= low < high <= len(tokens):
-            raise ValueError(
-                f"positions lie in {self.order}..{len(tokens)}, got {low}..{high}"
-            )
+            raise ValueError(f"positions lie in {self.order}..{len(tokens)}, got {low}..{high}")
         if self._full is None:
             self._full = self._weights([o.counts for o in self._orders])
         return self._evaluate(self._full, tokens, low, high)
@@ -183,9 +182,7 @@ class KBodyField:
             kn = counts[k]
             if k < self.order:
                 alive = counts[k + 1] > 0
-                kn = np.bincount(
-                    self._orders[k + 1].parent[alive], minlength=len(order.grams)
-                )
+                kn = np.bincount(self._orders[k + 1].parent[alive], minlength=len(order.grams))
                 # the first gram of the text has nothing before it
                 kn = np.where(counts[k] > 0, np.maximum(kn, 1), 0)
             context, symbol = np.divmod(order.grams, self.colours)

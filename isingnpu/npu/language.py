@@ -10,59 +10,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.archive import FilePath
-from isingnpu.npu.budget import Budget, Events, Point, Progress
+from isingnpu.npu.budget import Budget, Progress
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
 from isingnpu.npu.device import find_device
 from isingnpu.npu.draws import Draw, uniforms
-from isingnpu.npu.learning import LocalAdam, Moments, WeakFeedback
-from isingnpu.npu.ngram_fields import ContextRows, NgramFields, fold_parts
-from isingnpu.npu.selectors import Selectors
+from isingnpu.npu.learning import Moments
+from isingnpu.npu.ngram_fields import ContextRows, fold_parts
 from isingnpu.npu.store import read_machine, write_machine
 from isingnpu.npu.text_device import find_text_device
 from isingnpu.npu.text_net import Batch, TextNet, TextSpec
-from isingnpu.npu.units import unit_name, unit_of
+from isingnpu.npu.text_training import (
+    TOGETHER,
+    TextTraining,
+    progress_from_json,
+    progress_to_json,
+    spec_from_json,
+    spec_to_json,
+    training_from_json,
+    training_to_json,
+)
 from isingnpu.rng import Stream, as_seed
 
 Array = NDArray[Any]
 
 KIND = "PottsIsingLM"
-TOGETHER = 8  # positions in a row that leave out the same hidden spins
 UNDECAYED = frozenset({"b", "c", "alpha", "gain0", "gain1"})
 RUN, RUNS = 128, 8  # positions evaluated together
 LN2 = math.log(2)
-
-
-@dataclass(frozen=True)
-class TextTraining:
-    """A step sees `runs` runs of `length` consecutive positions; every chunk of the training text
-    once per epoch, in random order. dropout: part of the hidden spins left out of a step;
-    depth_dropout: probability that a position sees n-gram orders below a random one only."""
-
-    phases: WeakFeedback = WeakFeedback()
-    rule: LocalAdam = LocalAdam(rate=8e-3, decay=0.0)
-    runs: int = 4
-    length: int = 128
-    dropout: float = 0.2
-    depth_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.runs < 1 or self.length < TOGETHER or self.length % TOGETHER:
-            raise ValueError(
-                f"runs must be positive and length a multiple of {TOGETHER}, got {self.runs} "
-                f"and {self.length}"
-            )
-        if not (0 <= self.dropout < 1 and 0 <= self.depth_dropout <= 1):
-            raise ValueError(f"dropout must lie in [0, 1), got {self}")
-        if self.phases.draws is not None:
-            raise ValueError("text is learned with mean fields: pass WeakFeedback(draws=None)")
 
 
 @dataclass(eq=False)
@@ -118,8 +100,7 @@ class PottsIsingLM:
     @property
     def n_table_entries(self) -> int:
         """Stored numbers of n-gram rows and count fields that a trained machine reads."""
-        rows = self.net.tables[0].size if self.net.tables is not None else 0
-        return rows + (self.counts.n_entries if self.counts is not None else 0)
+        return self.net.tables[0].size + (self.counts.n_entries if self.counts is not None else 0)
 
     def fit(
         self,
@@ -162,6 +143,11 @@ class PottsIsingLM:
             raise ValueError(
                 f"{corpus.name} has {corpus.colours} colours, the machine {self.spec.colours}"
             )
+        if not corpus.train <= corpus.end <= len(corpus.tokens):
+            raise ValueError(
+                f"{corpus.name} has {len(corpus.tokens)} tokens, its parts end at {corpus.train} "
+                f"and {corpus.end}"
+            )
 
     def _training_text(self, corpus: Corpus) -> _Reading:
         low, high = self.spec.reach, corpus.train
@@ -172,7 +158,7 @@ class PottsIsingLM:
                 self._rows = ContextRows.of(spec, corpus.tokens, low, high)
             reading.rows = self._rows(corpus.tokens, low, high)
             reading.parts, n_parts = fold_parts(reading.rows, spec.folds)
-            if self.net.tables is None:
+            if not len(self.net.tables[0]):
                 self.net.resize_rows(self._rows.count, n_parts)
         if self.counts is not None:
             reading.field, reading.states = self.counts.held_out(corpus.tokens, low, high)
@@ -212,7 +198,7 @@ class PottsIsingLM:
             )
             batch.top = np.full(len(inside), batch.rows.shape[1], np.int32)
         if reading.field is not None and reading.states is not None:
-            batch.field = reading.field[inside].astype(self.net.dtype)
+            batch.logs = reading.field[inside].astype(self.net.dtype)
             batch.states = reading.states[inside].astype(np.int64)
         return batch
 
@@ -244,6 +230,10 @@ class PottsIsingLM:
             raise ValueError(
                 f"positions must lie between {self.spec.reach} and {len(tokens)}, got {low} to "
                 f"{high}"
+            )
+        if tokens[:high].max() >= self.spec.colours:
+            raise ValueError(
+                f"a token is {tokens[:high].max()}, the machine has {self.spec.colours} colours"
             )
         for begin in range(low, high, RUNS * RUN):
             end = min(begin + RUNS * RUN, high)
@@ -306,8 +296,7 @@ class PottsIsingLM:
         """One .npz file; training: with all that is needed to go on learning."""
         arrays: dict[str, Array] = {f"w:{k}": v for k, v in self.net.couplings.items()}
         for name, pair in (("tables", self.net.tables), ("weights", self.net.weights)):
-            if pair is not None:
-                arrays |= {f"{name}:{i}": pair[i] for i in range(1 + training)}
+            arrays |= {f"{name}:{i}": pair[i] for i in range(1 + training)}
         if self._rows is not None:
             arrays |= {f"contexts:{k}": c for k, c in enumerate(self._rows.contexts)}
         if self.counts is not None:
@@ -350,10 +339,11 @@ class PottsIsingLM:
         net.couplings = part("w")
         if machine.spec.ngrams is not None and part("contexts"):
             machine._rows = ContextRows(
-                machine.spec.ngrams, [part("contexts")[str(k)] for k in range(len(part("contexts")))]
+                machine.spec.ngrams,
+                [part("contexts")[str(k)] for k in range(len(part("contexts")))],
             )
             tables, weights = part("tables"), part("weights")
-            empty = np.zeros((0, machine.spec.colours), net.dtype)
+            empty: Array = np.zeros((0, machine.spec.colours), net.dtype)
             net.tables = tables["0"], tables.get("1", empty)
             net.weights = weights["0"], weights.get("1", empty[:, 0])
         if "progress" in description:
@@ -362,64 +352,3 @@ class PottsIsingLM:
                 moments.steps = description[f"steps:{name}"]
                 moments.first, moments.second = part(f"{name}1"), part(f"{name}2")
         return machine
-
-
-def spec_to_json(spec: TextSpec) -> dict[str, Any]:
-    return asdict(spec) | {"unit": unit_name(spec.unit)}
-
-
-def spec_from_json(stored: dict[str, Any]) -> TextSpec:
-    ngrams, selectors = stored["ngrams"], stored["selectors"]
-    if ngrams is not None:
-        ngrams = NgramFields(**ngrams | {"orders": tuple(ngrams["orders"])})
-    if selectors is not None:
-        selectors = Selectors(**selectors)
-    return TextSpec(
-        **stored
-        | {
-            "unit": unit_of(stored["unit"]),
-            "ngrams": ngrams,
-            "selectors": selectors,
-            "count_states": tuple(stored["count_states"]),
-        }
-    )
-
-
-def training_to_json(training: TextTraining) -> dict[str, Any]:
-    return asdict(training)
-
-
-def training_from_json(stored: dict[str, Any]) -> TextTraining:
-    phases, rule = stored["phases"], stored["rule"]
-    return TextTraining(
-        **stored
-        | {
-            "phases": WeakFeedback(**phases | {"beta": tuple(phases["beta"])}),
-            "rule": LocalAdam(**rule | {"betas": tuple(rule["betas"])}),
-        }
-    )
-
-
-def progress_to_json(progress: Progress) -> dict[str, Any]:
-    events = {k: v for k, v in progress.events.to_json().items() if k != "flips"}
-    return {
-        "budget": asdict(progress.budget),
-        "events": events,
-        "steps": progress.steps,
-        "cpu_s": progress.cpu_s,
-        "curve": [asdict(point) for point in progress.curve],
-    }
-
-
-def progress_from_json(stored: dict[str, Any]) -> Progress:
-    """A progress that has ended; `fit` goes on from it."""
-    progress = Progress(
-        Budget(**stored["budget"]),
-        Events(**stored["events"]),
-        stored["steps"],
-        [Point(**point) for point in stored["curve"]],
-        earlier_cpu_s=stored["cpu_s"],
-    )
-    with progress:
-        pass
-    return progress

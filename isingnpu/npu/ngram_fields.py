@@ -35,7 +35,7 @@ class NgramFields:
     decay: of a fold's part of a row at each visit, times the rate; start: first gain."""
 
     orders: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
-    folds: int = 20
+    folds: int = 6
     bits: int | None = None
     rate: float = 0.5
     decay: float = 0.0
@@ -45,7 +45,7 @@ class NgramFields:
     def __post_init__(self) -> None:
         if not self.orders or list(self.orders) != sorted(set(self.orders)):
             raise ValueError(f"orders must rise, got {self.orders}")
-        if not (1 <= self.orders[0] and self.orders[-1] <= 8):
+        if self.orders[0] < 1 or self.orders[-1] > 8:
             raise ValueError(f"orders must lie in 1..8, got {self.orders}")
         if self.folds < 2:
             raise ValueError(f"held-out learning needs at least 2 folds, got {self.folds}")

@@ -4,14 +4,15 @@
     prior   P(a) = e^{s_a} / sum_b e^{s_b},   m_c = sum_{a: x_a = c} P(a)
     energy  -V[x_a, y]: the output spin gets the field log sum_c m_c e^{V[c, y]} =: log Z_y
 
-in units of k_B T. d is the distance of a parabolic Moebius flow, 2 asinh(D / 2): e^{-kappa d} falls
-as the power -2 kappa of the distance D. The heat bath of the selector is softmax(s); traced out it
-gives a mixture, where a transformer averages values before its nonlinearity.
+in units of k_B T. d is the distance of a parabolic Moebius flow, 2 asinh(D / 2): e^{-kappa d}
+falls as the power -2 kappa of the distance D. The heat bath of the selector is softmax(s); traced
+out it gives a mixture, where a transformer averages values before its nonlinearity.
 
 Learning is posterior minus prior: with the error e_y = delta_y - p_y of the output spin and
 r_c = sum_y e_y e^{V[c, y]} / Z_y, which is P(a | y) / P(a) - 1 averaged over the error,
 
-    D_a = P(a) (r_{x_a} - sum_c m_c r_c),   dM_l[x_{t-l}, x_{a-l}] = D_a,   dkappa = -sum_a D_a d_a
+    D_a = P(a) (r_{x_a} - sum_c m_c r_c)
+    dM_l[x_{t-l}, x_{a-l}] = D_a,   dkappa = -sum_a D_a d_a
     dV[c, y] = m_c e_y e^{V[c, y]} / Z_y
 
 which is the gradient of log p(y | x). A value field X lets the selector act on the hidden spins by
@@ -68,9 +69,7 @@ def key_distances(window: int) -> Array:
     return parabolic_distance(np.arange(window, 0, -1))
 
 
-def prior(
-    tokens: Array, t: int, match: Array, kappa: float, window: int
-) -> tuple[Array, Array]:
+def prior(tokens: Array, t: int, match: Array, kappa: float, window: int) -> tuple[Array, Array]:
     """(P (W,), m (q,)) of one head at position t; key j is the token at t - W + j."""
     reach, q = match.shape[:2]
     keys = np.arange(t - window, t)

@@ -2,18 +2,19 @@
 
 Energy at k_B T = 1 of the output spin y, hidden spins h and selectors a, context x clamped:
 
-    -E = b_y + sum_d J_d[x_{t-d}, y] + sum_k alpha_k T_k[context_k, y] + sum_e gain_e F_e(context, y)
-         + sum_j h_j (c_j + sum_d W_d[x_{t-d}, j] + U_{y j}) + sum_m (s_m(a_m) + V_m[x_{a_m}, y])
+    -E = b_y + sum_d J_d[x_{t-d}, y] + sum_k alpha_k T_k[context_k, y]
+         + sum_e gain_e F_e(context, y) + sum_j h_j (c_j + sum_d W_d[x_{t-d}, j] + U_{y j})
+         + sum_m (s_m(a_m) + V_m[x_{a_m}, y])
 
 The selectors are traced out exactly (isingnpu.npu.selectors). Hidden spins see the output spin in
 the weak-feedback limit: free phase h = mean(f), p = softmax(g + U h); nudged phases
-h(+-) = mean(f +- beta U^T (delta - p)); dW = x (h(+) - h(-)) / 2 beta, dU = (delta - p) h. Means
-are of the whole law of a unit (isingnpu.npu.units). Statistics are sums over a batch.
+h(+-) = mean(f +- beta U^T (delta - p)); dW = x (h(+) - h(-)) / 2 beta, dU = (delta - p) h.
+Statistics are sums over a batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class TextSpec:
     colours: int
     context: int = 10
     hidden: int = 256
-    unit: Unit = Binary()
+    unit: Unit = field(default_factory=Binary)
     ngrams: NgramFields | None = None
     selectors: Selectors | None = None
     count_states: tuple[int, ...] = ()
@@ -66,20 +67,25 @@ class TextSpec:
         return max(parts)
 
 
+def nothing() -> Array:
+    """What stands for arrays of parts that a machine does not have."""
+    return np.empty((0, 0))
+
+
 @dataclass
 class Batch:
     """Runs of positions, b = run * length + i; rows and parts (B, orders), top (B,) of the n-gram
-    fields; field (B, experts, q) and its states (B, experts) of a count field; keep (groups, H) zeroes
+    fields; logs (B, experts, q) and states (B, experts) of a count field; keep (groups, H) zeroes
     hidden spins that groups of positions leave out and scales the others."""
 
     tokens: Array
     starts: Array
     length: int
-    rows: Array | None = None
-    parts: Array | None = None
-    top: Array | None = None
-    field: Array | None = None
-    states: Array | None = None
+    rows: Array = field(default_factory=nothing)
+    parts: Array = field(default_factory=nothing)
+    top: Array = field(default_factory=nothing)
+    logs: Array = field(default_factory=nothing)
+    states: Array = field(default_factory=nothing)
     keep: Array | None = None
 
     @property
@@ -95,20 +101,25 @@ class TextNet:
         self, spec: TextSpec, device: TextDevice, *, seed: int, dtype: type = np.float32
     ) -> None:
         self.spec, self.device, self.dtype = spec, device, dtype
-        self.couplings = {
+        self.couplings: dict[str, Array] = {
             name: np.asarray(array, dtype) for name, array in first_couplings(spec, seed).items()
         }
-        self.tables: tuple[Array, Array] | None = None  # T and its parts by fold
-        self.weights: tuple[Array, Array] | None = None  # A and its parts by fold
+        self.resize_rows(0, 0)
         self._space: dict[str, Array] = {}
         if spec.selectors is not None:
-            self.distances = key_distances(spec.selectors.window).astype(dtype)
+            self.distances: Array = key_distances(spec.selectors.window).astype(dtype)
 
     def resize_rows(self, rows: int, parts: int) -> None:
-        """Empty n-gram rows."""
+        """Empty n-gram rows: tables are T and its parts by fold, weights A and its parts."""
         q = self.spec.colours
-        self.tables = (np.zeros((rows, q), self.dtype), np.zeros((parts, q), self.dtype))
-        self.weights = (np.zeros(rows, self.dtype), np.zeros(parts, self.dtype))
+        self.tables: tuple[Array, Array] = (
+            np.zeros((rows, q), self.dtype),
+            np.zeros((parts, q), self.dtype),
+        )
+        self.weights: tuple[Array, Array] = (
+            np.zeros(rows, self.dtype),
+            np.zeros(parts, self.dtype),
+        )
 
     def space(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """Memory that a later step uses again."""
@@ -128,8 +139,7 @@ class TextNet:
         if spec.ngrams is not None:
             self._ngram_fields(batch, g)
         for e in range(len(spec.count_states)):
-            assert batch.field is not None and batch.states is not None
-            g += w[f"gain{e}"][batch.states[:, e]][:, None] * batch.field[:, e]
+            g += w[f"gain{e}"][batch.states[:, e]][:, None] * batch.logs[:, e]
         f = None
         if spec.hidden:
             f = self.space("f", (size, spec.hidden))
@@ -148,8 +158,6 @@ class TextNet:
         return g
 
     def _ngram_fields(self, batch: Batch, g: Array) -> None:
-        assert self.tables is not None and self.weights is not None
-        assert batch.rows is not None and batch.parts is not None and batch.top is not None
         states = self.space("states", batch.rows.shape, np.int16)
         self.device.ngram_fields(
             batch.rows,
@@ -211,10 +219,9 @@ class TextNet:
         moved["J"] = self._zeros("J")
         device.scatter(*runs, e, moved["J"])
         for n in range(len(spec.count_states)):
-            assert batch.field is not None and batch.states is not None
             moved[f"gain{n}"] = np.bincount(
                 batch.states[:, n],
-                weights=np.einsum("by,by->b", e, batch.field[:, n]),
+                weights=np.einsum("by,by->b", e, batch.logs[:, n]),
                 minlength=spec.count_states[n],
             ).astype(self.dtype)
         displaced = None
@@ -267,7 +274,7 @@ class TextNet:
     def learn_rows(self, batch: Batch, rate: float) -> Array:
         """Move the n-gram rows by the errors of `statistics`; returns the gains' statistics."""
         spec = self.spec.ngrams
-        assert spec is not None and self.tables is not None and self.weights is not None
+        assert spec is not None
         gains = np.zeros_like(self.couplings["alpha"])
         self.device.ngram_learn(
             batch.rows,

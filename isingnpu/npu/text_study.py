@@ -9,7 +9,7 @@ events are what was reached in it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from isingnpu.npu.budget import Budget, Events
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
-from isingnpu.npu.language import PottsIsingLM, TextTraining
+from isingnpu.npu.language import PottsIsingLM
 from isingnpu.npu.learning import LocalAdam
 from isingnpu.npu.ngram_fields import NgramFields
 from isingnpu.npu.selectors import Selectors
 from isingnpu.npu.text_net import TextSpec
+from isingnpu.npu.text_training import TextTraining
 from isingnpu.npu.units import Binary, HardTower
 
 Array = NDArray[Any]
@@ -38,7 +39,7 @@ class Design:
 
     name: str
     spec: TextSpec
-    training: TextTraining = TextTraining()
+    training: TextTraining
     counted: bool = False
 
 
@@ -47,11 +48,10 @@ def designs(window: int = 1024) -> dict[str, Design]:
     heads = Selectors(heads=2, window=window)
     rows = NgramFields(rate=0.3)
     full = TextSpec(2, context=10, hidden=128, unit=HardTower(4), ngrams=rows, selectors=heads)
-    dense = replace(full, hidden=384, ngrams=None)
+    dense = replace(full, hidden=384, ngrams=None, selectors=replace(heads, values_to_hidden=True))
     counted = replace(full, context=4, hidden=0, ngrams=None)
     local = LocalAdam(rate=8e-3, decay=0.0)
     learned = TextTraining(rule=local, runs=2, length=256)
-    gentle = replace(learned, rule=replace(local, rate=4e-3))
     listed = (
         Design("n-gram fields, selectors, hidden", full, learned),
         Design("n-gram fields, hidden, no selectors", replace(full, selectors=None), learned),
@@ -63,8 +63,8 @@ def designs(window: int = 1024) -> dict[str, Design]:
         Design("n-gram fields, selectors, binary hidden", replace(full, unit=Binary()), learned),
         Design("selectors, hidden", dense, learned),
         Design("hidden alone", replace(dense, selectors=None), learned),
-        Design("count field, selectors", counted, gentle, True),
-        Design("count field, gains alone", replace(counted, selectors=None), gentle, True),
+        Design("count field, selectors", counted, learned, True),
+        Design("count field, gains alone", replace(counted, selectors=None), learned, True),
     )
     return {d.name: d for d in listed}
 
@@ -126,7 +126,8 @@ def _row(
         colours=corpus.colours,
         count_states=counts.states if counts is not None else (),
     )
-    short = replace(corpus, tokens=corpus.tokens[:WARM], train=WARM // 2, end=WARM)
+    warm = min(WARM, len(corpus.tokens))
+    short = replace(corpus, tokens=corpus.tokens[:warm], train=warm // 2, end=warm)
     if counts is None:  # compile before the clock runs
         PottsIsingLM(spec, design.training, device=device).fit(short, Budget(steps=2))
     losses, events, seconds = [], [], []
