@@ -35,7 +35,7 @@ class NgramFields:
     decay: of a fold's part of a row at each visit, times the rate; start: first gain."""
 
     orders: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
-    folds: int = 6
+    folds: int = 20
     bits: int | None = None
     rate: float = 0.5
     decay: float = 0.0
