@@ -1,0 +1,351 @@
+"""The couplings of a machine that reads text, its fields and its two-phase statistics.
+
+Energy at k_B T = 1 of the output spin y, hidden spins h and selectors a, context x clamped:
+
+    -E = b_y + sum_d J_d[x_{t-d}, y] + sum_k alpha_k T_k[context_k, y]
+         + sum_e gain_e F_e(context, y) + sum_j h_j (c_j + sum_d W_d[x_{t-d}, j] + U_{y j})
+         + sum_m (s_m(a_m) + V_m[x_{a_m}, y])
+
+The selectors are traced out exactly (isingnpu.npu.selectors). Hidden spins see the output spin in
+the weak-feedback limit: free phase h = mean(f), p = softmax(g + U h); nudged phases
+h(+-) = mean(f +- beta U^T (delta - p)); dW = x (h(+) - h(-)) / 2 beta, dU = (delta - p) h.
+Statistics are sums over a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isingnpu.npu.budget import Events
+from isingnpu.npu.draws import Draw, normals
+from isingnpu.npu.ngram_fields import EVIDENCE_CLASSES, NgramFields
+from isingnpu.npu.selectors import Selectors, key_distances
+from isingnpu.npu.text_device import TextDevice
+from isingnpu.npu.units import Binary, Unit
+from isingnpu.rng import Stream
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TextSpec:
+    """colours q; context n: tokens with pairwise couplings to y and h; hidden spins H (0: none)
+    of a unit; n-gram fields, selectors; count_states: gain classes of each expert of a count
+    field, 0 without one. spread: s.d. of the first W; feedback: of the first U, times H^-1/2."""
+
+    colours: int
+    context: int = 10
+    hidden: int = 256
+    unit: Unit = field(default_factory=Binary)
+    ngrams: NgramFields | None = None
+    selectors: Selectors | None = None
+    count_states: tuple[int, ...] = ()
+    spread: float = 0.1
+    feedback: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.colours <= 256:
+            raise ValueError(f"a token has 2 to 256 colours, got {self.colours}")
+        if self.context < 1 or self.hidden < 0:
+            raise ValueError(
+                f"context must be at least 1 and hidden at least 0, got {self.context} and "
+                f"{self.hidden}"
+            )
+
+    @property
+    def reach(self) -> int:
+        """Tokens before a position that the machine reads."""
+        parts = [self.context]
+        if self.ngrams is not None:
+            parts.append(self.ngrams.orders[-1])
+        if self.selectors is not None:
+            parts.append(self.selectors.reach)
+        return max(parts)
+
+
+def nothing() -> Array:
+    """What stands for arrays of parts that a machine does not have."""
+    return np.empty((0, 0))
+
+
+@dataclass
+class Batch:
+    """Runs of positions, b = run * length + i; rows and parts (B, orders), top (B,) of the n-gram
+    fields; logs (B, experts, q) and states (B, experts) of a count field; keep (groups, H) zeroes
+    hidden spins that groups of positions leave out and scales the others."""
+
+    tokens: Array
+    starts: Array
+    length: int
+    rows: Array = field(default_factory=nothing)
+    parts: Array = field(default_factory=nothing)
+    top: Array = field(default_factory=nothing)
+    logs: Array = field(default_factory=nothing)
+    states: Array = field(default_factory=nothing)
+    keep: Array | None = None
+
+    @property
+    def size(self) -> int:
+        """Positions B."""
+        return len(self.starts) * self.length
+
+
+class TextNet:
+    """Couplings by name, on one device, in float32 (or float64, to check the rules)."""
+
+    def __init__(
+        self, spec: TextSpec, device: TextDevice, *, seed: int, dtype: type = np.float32
+    ) -> None:
+        self.spec, self.device, self.dtype = spec, device, dtype
+        self.couplings: dict[str, Array] = {
+            name: np.asarray(array, dtype) for name, array in first_couplings(spec, seed).items()
+        }
+        self.resize_rows(0, 0)
+        self._space: dict[str, Array] = {}
+        if spec.selectors is not None:
+            self.distances: Array = key_distances(spec.selectors.window).astype(dtype)
+
+    def resize_rows(self, rows: int, parts: int) -> None:
+        """Empty n-gram rows: tables are T and its parts by fold, weights A and its parts."""
+        q = self.spec.colours
+        self.tables: tuple[Array, Array] = (
+            np.zeros((rows, q), self.dtype),
+            np.zeros((parts, q), self.dtype),
+        )
+        self.weights: tuple[Array, Array] = (
+            np.zeros(rows, self.dtype),
+            np.zeros(parts, self.dtype),
+        )
+
+    def space(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        """Memory that a later step uses again."""
+        wanted = np.dtype(dtype or self.dtype)
+        array = self._space.get(name)
+        if array is None or array.shape != shape or array.dtype != wanted:
+            array = self._space[name] = np.empty(shape, wanted)
+        return array
+
+    def output_fields(self, batch: Batch) -> Array:
+        """(B, q) fields of the output spin, hidden spins at their mean: log p up to a constant."""
+        spec, w, device = self.spec, self.couplings, self.device
+        q, size = spec.colours, batch.size
+        g = self.space("g", (size, q))
+        g[:] = w["b"]
+        device.gather(batch.tokens, batch.starts, batch.length, w["J"], g)
+        if spec.ngrams is not None:
+            self._ngram_fields(batch, g)
+        for e in range(len(spec.count_states)):
+            g += w[f"gain{e}"][batch.states[:, e]][:, None] * batch.logs[:, e]
+        f = None
+        if spec.hidden:
+            f = self.space("f", (size, spec.hidden))
+            f[:] = w["c"]
+            device.gather(batch.tokens, batch.starts, batch.length, w["W"], f)
+        if spec.selectors is not None:
+            self._select(batch, g, f)
+        if f is not None:
+            h = self.space("h", f.shape)
+            device.mean(spec.unit, f, h)
+            if batch.keep is not None:
+                leave_out(h, batch.keep)
+            answer = self.space("answer", g.shape)
+            np.matmul(h, w["U"].T, out=answer)
+            g += answer
+        return g
+
+    def _ngram_fields(self, batch: Batch, g: Array) -> None:
+        states = self.space("states", batch.rows.shape, np.int16)
+        self.device.ngram_fields(
+            batch.rows,
+            batch.parts,
+            batch.top,
+            self.tables,
+            self.weights,
+            self.couplings["alpha"],
+            g,
+            states,
+        )
+
+    def _select(self, batch: Batch, g: Array, f: Array | None) -> None:
+        heads, w = self.spec.selectors, self.couplings
+        assert heads is not None
+        for m in range(heads.heads):
+            mass, prior = self._head(m, batch.size)
+            self.device.select(
+                batch.tokens,
+                batch.starts,
+                batch.length,
+                w[f"M{m}"],
+                -w[f"kappa{m}"][0] * self.distances,
+                mass,
+                prior,
+            )
+            z = self.space(f"Z{m}", g.shape)
+            np.matmul(mass, np.exp(w[f"V{m}"]), out=z)
+            log_z = self.space("answer", g.shape)
+            np.log(z, out=log_z)
+            g += log_z
+            if f is not None and heads.values_to_hidden:
+                pull = self.space("pull", f.shape)
+                np.matmul(mass, w[f"X{m}"], out=pull)
+                f += pull
+
+    def _head(self, m: int, size: int) -> tuple[Array, Array]:
+        """(mass, prior) of head m."""
+        assert self.spec.selectors is not None
+        window = self.spec.selectors.window
+        return self.space(f"mass{m}", (size, self.spec.colours)), self.space(
+            f"prior{m}", (size, window)
+        )
+
+    def errors(self, batch: Batch) -> tuple[Array, Array]:
+        """(delta - p (B, q), -log p(x_t) (B,)) of the free phase."""
+        g = self.output_fields(batch)
+        loss = self.space("loss", (batch.size,))
+        self.device.output(batch.tokens, batch.starts, batch.length, g, loss)
+        return g, loss
+
+    def statistics(self, batch: Batch, beta: float) -> tuple[dict[str, Array], float]:
+        """(statistics by name of coupling, mean of -log p): nudged minus free, posterior minus
+        prior. n-gram rows are not among them, they learn by `learn_rows`."""
+        spec, w, device = self.spec, self.couplings, self.device
+        e, loss = self.errors(batch)
+        runs = (batch.tokens, batch.starts, batch.length)
+        moved: dict[str, Array] = {"b": e.sum(0)}
+        moved["J"] = self._zeros("J")
+        device.scatter(*runs, e, moved["J"])
+        for n in range(len(spec.count_states)):
+            moved[f"gain{n}"] = np.bincount(
+                batch.states[:, n],
+                weights=np.einsum("by,by->b", e, batch.logs[:, n]),
+                minlength=spec.count_states[n],
+            ).astype(self.dtype)
+        displaced = None
+        if spec.hidden:
+            f, h = self._space["f"], self._space["h"]
+            moved["U"] = e.T @ h
+            feedback, displaced = self.space("feedback", f.shape), self.space("moved", f.shape)
+            np.matmul(e, w["U"], out=feedback)
+            if batch.keep is not None:
+                leave_out(feedback, batch.keep)
+            device.displacement(spec.unit, f, feedback, beta, displaced)
+            moved["c"], moved["W"] = displaced.sum(0), self._zeros("W")
+            device.scatter(*runs, displaced, moved["W"])
+        if spec.selectors is not None:
+            self._selector_statistics(batch, e, displaced, moved)
+        return moved, float(loss.mean())
+
+    def _selector_statistics(
+        self, batch: Batch, e: Array, displaced: Array | None, moved: dict[str, Array]
+    ) -> None:
+        heads, w = self.spec.selectors, self.couplings
+        assert heads is not None
+        for m in range(heads.heads):
+            mass, prior = self._head(m, batch.size)
+            strength = np.exp(w[f"V{m}"])
+            share = e / self._space[f"Z{m}"]
+            credit = share @ strength.T
+            moved[f"V{m}"] = (mass.T @ share) * strength
+            if displaced is not None and heads.values_to_hidden:
+                moved[f"X{m}"] = mass.T @ displaced
+                credit += displaced @ w[f"X{m}"].T
+            moved[f"M{m}"] = self._zeros(f"M{m}")
+            pull = self.device.select_learn(
+                batch.tokens,
+                batch.starts,
+                batch.length,
+                prior,
+                credit,
+                np.einsum("bc,bc->b", credit, mass),
+                self.distances,
+                moved[f"M{m}"],
+            )
+            moved[f"kappa{m}"] = np.full(1, pull, self.dtype)
+
+    def _zeros(self, name: str) -> Array:
+        array = self.space(f"d{name}", self.couplings[name].shape)
+        array[:] = 0
+        return array
+
+    def learn_rows(self, batch: Batch, rate: float) -> Array:
+        """Move the n-gram rows by the errors of `statistics`; returns the gains' statistics."""
+        spec = self.spec.ngrams
+        assert spec is not None
+        gains = np.zeros_like(self.couplings["alpha"])
+        self.device.ngram_learn(
+            batch.rows,
+            batch.parts,
+            self.tables,
+            self.weights,
+            self._space["states"],
+            self._space["g"],
+            rate,
+            rate * spec.decay,
+            1.0,
+            gains,
+        )
+        return gains
+
+    def events(self, batch: Batch) -> Events:
+        """What one training step on such a batch costs."""
+        spec, n = self.spec, batch.size
+        q, hidden = spec.colours, spec.hidden
+        heads = spec.selectors
+        n_heads = heads.heads if heads is not None else 0
+        to_hidden = heads is not None and heads.values_to_hidden
+        orders = len(spec.ngrams.orders) if spec.ngrams is not None else 0
+        dense = sum(a.size for a in self.couplings.values())
+        macs = 3 * q * hidden + n_heads * 3 * q * q + 3 * q * hidden * n_heads * to_hidden
+        words = 2 * spec.context * (q + hidden) + orders * 6 * q + 4 * hidden + 2 * q
+        if heads is not None:
+            words += n_heads * heads.window * (heads.match + 2)
+        return Events(
+            evaluations=n * (3 * hidden + n_heads + 1),
+            macs=n * macs,
+            writes=dense + 2 * n * orders * q,
+            bytes=4 * (n * words + 7 * dense),
+            samples=n,
+        )
+
+
+def leave_out(spins: Array, keep: Array) -> None:
+    """Scale spins (B, H) in place by keep (groups, H), a group being B / groups positions."""
+    grouped = spins.reshape(len(keep), -1, spins.shape[1])
+    grouped *= keep[:, None]
+
+
+def first_couplings(spec: TextSpec, seed: int) -> dict[str, Array]:
+    """Couplings before learning; random ones are normal numbers of Stream.WEIGHTS."""
+    q, n, hidden = spec.colours, spec.context, spec.hidden
+
+    def noise(block: int, *shape: int) -> Array:
+        return normals(shape, Draw(seed, Stream.WEIGHTS, block=block))
+
+    w: dict[str, Array] = {"b": np.zeros(q), "J": np.zeros((n, q, q))}
+    if hidden:
+        w["c"] = np.zeros(hidden)
+        w["W"] = noise(0, n, q, hidden) * spec.spread
+        w["U"] = noise(1, q, hidden) * spec.feedback / hidden**0.5
+    if spec.ngrams is not None:
+        w["alpha"] = np.full(
+            (len(spec.ngrams.orders), EVIDENCE_CLASSES, EVIDENCE_CLASSES), spec.ngrams.start
+        )
+    for e, states in enumerate(spec.count_states):
+        w[f"gain{e}"] = np.full(states, 1.0 if e == 0 else 0.0)
+    heads = spec.selectors
+    for m in range(heads.heads if heads is not None else 0):
+        assert heads is not None
+        block = 16 + 4 * m
+        informed = float(heads.start == "match")
+        attract = 0.5 * 0.9 ** np.arange(heads.match) * (1.0 if m % 2 == 0 else 0.3)
+        w[f"M{m}"] = informed * attract[:, None, None] * np.eye(q)
+        w[f"M{m}"] = w[f"M{m}"] + 0.02 * noise(block, heads.match, q, q)
+        w[f"V{m}"] = informed * (2.0 if m < 2 else 0.6) * np.eye(q) + 0.05 * noise(block + 1, q, q)
+        w[f"kappa{m}"] = np.full(1, 0.1)
+        if heads.values_to_hidden and hidden:
+            w[f"X{m}"] = 0.1 * noise(block + 2, q, hidden)
+    return w

@@ -1,0 +1,190 @@
+"""Machines that read text, compared: which part brings how many bits per character.
+
+Every row is one machine at one budget, trained once per seed on the corpus's training part and
+judged at all positions of the judged part that have `context` tokens before them. Settings were
+chosen on `Corpus.tuning()`. Within a row all seeds see the same budget in CPU seconds; tokens and
+events are what was reached in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isingnpu.npu.budget import Budget, Events
+from isingnpu.npu.corpus import Corpus
+from isingnpu.npu.count_field import KBodyField
+from isingnpu.npu.language import PottsIsingLM
+from isingnpu.npu.learning import LocalAdam
+from isingnpu.npu.ngram_fields import NgramFields
+from isingnpu.npu.selectors import Selectors
+from isingnpu.npu.text_net import TextSpec
+from isingnpu.npu.text_training import TextTraining
+from isingnpu.npu.units import Binary, HardTower
+
+Array = NDArray[Any]
+
+WARM = 20_000  # tokens that are read to compile
+BLOCK = 1000  # judged positions that count as one independent piece in the standard error
+
+
+@dataclass(frozen=True)
+class Design:
+    """A machine: everything of its spec but the number of colours, and how it is trained."""
+
+    name: str
+    spec: TextSpec
+    training: TextTraining
+    counted: bool = False
+
+
+def designs(window: int = 1024) -> dict[str, Design]:
+    """The machines of the study. window: of the selectors, in tokens."""
+    heads = Selectors(heads=2, window=window)
+    rows = NgramFields(rate=0.3)
+    full = TextSpec(2, context=10, hidden=128, unit=HardTower(4), ngrams=rows, selectors=heads)
+    dense = replace(full, hidden=384, ngrams=None, selectors=replace(heads, values_to_hidden=True))
+    counted = replace(full, context=4, hidden=0, ngrams=None)
+    local = LocalAdam(rate=8e-3, decay=0.0)
+    learned = TextTraining(rule=local, runs=2, length=256)
+    listed = (
+        Design("n-gram fields, selectors, hidden", full, learned),
+        Design("n-gram fields, hidden, no selectors", replace(full, selectors=None), learned),
+        Design(
+            "n-gram fields, selectors from zero, hidden",
+            replace(full, selectors=replace(heads, start="zero")),
+            learned,
+        ),
+        Design("n-gram fields, selectors, binary hidden", replace(full, unit=Binary()), learned),
+        Design("selectors, hidden", dense, learned),
+        Design("hidden alone", replace(dense, selectors=None), learned),
+        Design("count field, selectors", counted, learned, True),
+        Design("count field, gains alone", replace(counted, selectors=None), learned, True),
+    )
+    return {d.name: d for d in listed}
+
+
+def text_rows(
+    corpus: Corpus,
+    *,
+    cpu_s: float,
+    seeds: Sequence[int] = (0, 1, 2),
+    names: Sequence[str] | None = None,
+    window: int = 1024,
+    context: int | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    watch: Callable[[dict[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """One row per machine, and one of the count field alone (Kneser-Ney): name, params, entries
+    (stored numbers of tables that params do not count), budget, seeds, bpc per seed, mean, sd over
+    seeds, error (standard error over the text), judged positions, tokens, events and cpu_s per
+    seed, field_cpu_s for a count field. steps: a second limit of the budget. watch sees each row.
+
+    names: which of `designs()`, and "Kneser-Ney"; ValueError for an unknown one."""
+    known = designs(window)
+    chosen = ["Kneser-Ney", *known] if names is None else list(names)
+    unknown = [n for n in chosen if n not in known and n != "Kneser-Ney"]
+    if unknown:
+        raise ValueError(f"unknown machines {unknown}, allowed are Kneser-Ney, {', '.join(known)}")
+    least = max(
+        [context or 0] + [d.spec.reach for d in known.values()]
+    )  # all rows at the same positions
+    rows = []
+    for name in chosen:
+        row = (
+            _counted_row(corpus, least)
+            if name == "Kneser-Ney"
+            else _row(known[name], corpus, Budget(cpu_s, steps), seeds, least, device)
+        )
+        rows.append(row)
+        if watch is not None:
+            watch(row)
+    return rows
+
+
+def _row(
+    design: Design,
+    corpus: Corpus,
+    budget: Budget,
+    seeds: Sequence[int],
+    context: int,
+    device: str,
+) -> dict[str, Any]:
+    counts, field_cpu_s = None, 0.0
+    if design.counted:
+        began = time.process_time()
+        counts = KBodyField().fit(corpus.tokens, corpus.colours, corpus.train)
+        field_cpu_s = time.process_time() - began
+    spec = replace(
+        design.spec,
+        colours=corpus.colours,
+        count_states=counts.states if counts is not None else (),
+    )
+    warm = min(WARM, len(corpus.tokens))
+    short = replace(corpus, tokens=corpus.tokens[:warm], train=warm // 2, end=warm)
+    if counts is None:  # compile before the clock runs
+        PottsIsingLM(spec, design.training, device=device).fit(short, Budget(steps=2))
+    losses, events, seconds = [], [], []
+    for seed in seeds:
+        machine = PottsIsingLM(spec, design.training, counts=counts, seed=seed, device=device)
+        progress = machine.fit(corpus, budget)
+        losses.append(machine.losses(corpus, context))
+        events.append(progress.events)
+        seconds.append(progress.cpu_s)
+    return {
+        "name": design.name,
+        "params": machine.n_couplings,
+        "entries": machine.n_table_entries,
+        "budget": {"cpu_s": budget.cpu_s, "steps": budget.steps},
+        "seeds": list(seeds),
+        "field_cpu_s": field_cpu_s,
+        "cpu_s": seconds,
+        **_summary(losses, events),
+    }
+
+
+def _counted_row(corpus: Corpus, context: int) -> dict[str, Any]:
+    began = time.process_time()
+    field = KBodyField().fit(corpus.tokens, corpus.colours, corpus.train)
+    seconds = time.process_time() - began
+    losses = field.losses(corpus, context)
+    # nothing is random in it: one seed
+    return {
+        "name": "Kneser-Ney",
+        "params": 0,
+        "entries": field.n_entries,
+        "budget": None,
+        "seeds": [],
+        "field_cpu_s": seconds,
+        "cpu_s": [seconds],
+        **_summary([losses], [Events(samples=corpus.train)]),
+    }
+
+
+def _summary(losses: list[Array], events: list[Events]) -> dict[str, Any]:
+    bpc = [float(loss.mean()) for loss in losses]
+    return {
+        "bpc": bpc,
+        "mean": float(np.mean(bpc)),
+        "sd": float(np.std(bpc, ddof=1)) if len(bpc) > 1 else None,
+        "error": text_error(np.mean(losses, axis=0)),
+        "positions": len(losses[0]),
+        "tokens": [e.samples for e in events],
+        "events": [e.to_json() for e in events],
+    }
+
+
+def text_error(losses: Array) -> float:
+    """Standard error of the mean loss over a text: from means of BLOCK consecutive positions,
+    which are nearly independent where single positions are not."""
+    n = len(losses) // BLOCK
+    if n < 2:
+        return float(np.std(losses, ddof=1) / len(losses) ** 0.5)
+    means = losses[: n * BLOCK].reshape(n, BLOCK).mean(1)
+    return float(means.std(ddof=1) / n**0.5)

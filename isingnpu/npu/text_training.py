@@ -1,0 +1,101 @@
+"""How a machine that reads text is trained, and descriptions of it that fit into JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from isingnpu.npu.budget import Budget, Events, Point, Progress
+from isingnpu.npu.learning import LocalAdam, WeakFeedback
+from isingnpu.npu.ngram_fields import NgramFields
+from isingnpu.npu.selectors import Selectors
+from isingnpu.npu.text_net import TextSpec
+from isingnpu.npu.units import unit_name, unit_of
+
+TOGETHER = 8  # positions in a row that leave out the same hidden spins
+
+
+@dataclass(frozen=True)
+class TextTraining:
+    """A step sees `runs` runs of `length` consecutive positions; every chunk of the training text
+    once per epoch, in random order. dropout: part of the hidden spins left out of a step;
+    depth_dropout: probability that a position sees n-gram orders below a random one only."""
+
+    phases: WeakFeedback = field(default_factory=WeakFeedback)
+    rule: LocalAdam = field(default_factory=lambda: LocalAdam(rate=8e-3, decay=0.0))
+    runs: int = 4
+    length: int = 128
+    dropout: float = 0.2
+    depth_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.runs < 1 or self.length < TOGETHER or self.length % TOGETHER:
+            raise ValueError(
+                f"runs must be positive and length a multiple of {TOGETHER}, got {self.runs} "
+                f"and {self.length}"
+            )
+        if not (0 <= self.dropout < 1 and 0 <= self.depth_dropout <= 1):
+            raise ValueError(f"dropout must lie in [0, 1), got {self}")
+        if self.phases.draws is not None:
+            raise ValueError("text is learned with mean fields: pass WeakFeedback(draws=None)")
+
+
+def spec_to_json(spec: TextSpec) -> dict[str, Any]:
+    return asdict(spec) | {"unit": unit_name(spec.unit)}
+
+
+def spec_from_json(stored: dict[str, Any]) -> TextSpec:
+    ngrams, selectors = stored["ngrams"], stored["selectors"]
+    if ngrams is not None:
+        ngrams = NgramFields(**ngrams | {"orders": tuple(ngrams["orders"])})
+    if selectors is not None:
+        selectors = Selectors(**selectors)
+    return TextSpec(
+        **stored
+        | {
+            "unit": unit_of(stored["unit"]),
+            "ngrams": ngrams,
+            "selectors": selectors,
+            "count_states": tuple(stored["count_states"]),
+        }
+    )
+
+
+def training_to_json(training: TextTraining) -> dict[str, Any]:
+    return asdict(training)
+
+
+def training_from_json(stored: dict[str, Any]) -> TextTraining:
+    phases, rule = stored["phases"], stored["rule"]
+    return TextTraining(
+        **stored
+        | {
+            "phases": WeakFeedback(**phases | {"beta": tuple(phases["beta"])}),
+            "rule": LocalAdam(**rule | {"betas": tuple(rule["betas"])}),
+        }
+    )
+
+
+def progress_to_json(progress: Progress) -> dict[str, Any]:
+    events = {k: v for k, v in progress.events.to_json().items() if k != "flips"}
+    return {
+        "budget": asdict(progress.budget),
+        "events": events,
+        "steps": progress.steps,
+        "cpu_s": progress.cpu_s,
+        "curve": [asdict(point) for point in progress.curve],
+    }
+
+
+def progress_from_json(stored: dict[str, Any]) -> Progress:
+    """A progress that has ended; `fit` goes on from it."""
+    progress = Progress(
+        Budget(**stored["budget"]),
+        Events(**stored["events"]),
+        stored["steps"],
+        [Point(**point) for point in stored["curve"]],
+        earlier_cpu_s=stored["cpu_s"],
+    )
+    with progress:
+        pass
+    return progress
