@@ -1,4 +1,7 @@
-"""Images and receptive fields in numba, float32: warps, windows, pooled winners."""
+"""Images and receptive fields in numba, float32: warps, windows, pooled winners.
+
+Loops run over flat arrays: a view made inside a loop costs more than the copying of a window.
+"""
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 from typing import Any
@@ -34,12 +37,12 @@ def warp(images, rows, maps, mean, out):
                 dx = f4(x) - mid_x
                 v = max(low, min(high_y, a * dy + b * dx + s)) + ONE
                 u = max(low, min(high_x, c * dy + d * dx + t)) + ONE
-                row, column = int(v), int(u)
+                row, column = np.uint32(v), np.uint32(u)
                 fv, fu = v - f4(row), u - f4(column)
-                at = row * stride + column
-                upper = framed[at] + fu * (framed[at + 1] - framed[at])
-                at += stride
-                lower = framed[at] + fu * (framed[at + 1] - framed[at])
+                at = np.uint64(row * np.uint32(stride) + column)
+                upper = framed[at] + fu * (framed[at + np.uint64(1)] - framed[at])
+                at += np.uint64(stride)
+                lower = framed[at] + fu * (framed[at + np.uint64(1)] - framed[at])
                 out[i, y, x] = upper + fv * (lower - upper) - mean[y, x]
 
 
@@ -53,62 +56,72 @@ def take(images, rows, places, out):
 
 
 @njit(**_options)
-def windows(states, rows, field, stride, out):
-    """out[i, y, x] = the field x field x c states of image rows[i] from (y stride, x stride)."""
-    channels = states.shape[3]
-    run = field * channels
-    for i in range(out.shape[0]):
-        image = states[rows[i]].reshape(states.shape[1], -1)
-        for y in range(out.shape[1]):
-            for x in range(out.shape[2]):
-                first = x * stride * channels
-                to = out[i, y, x]
-                for dy in range(field):
-                    line = image[y * stride + dy]
-                    for j in range(run):
-                        to[dy * run + j] = line[first + j]
+def windows(states, rows, size, line, run, field, down, right, lattice, out):
+    """out = for every image rows[i] and site of the lattice, `field` runs of `run` numbers, a line
+    apart; the first run of a site lies `down` further per row and `right` per column.
+
+    size, line: numbers of an image, and of a line of it."""
+    at, length = np.uint64(0), np.uint64(run)
+    for i in range(rows.size):
+        for y in range(lattice[0]):
+            for x in range(lattice[1]):
+                first = np.uint64(rows[i] * size + y * down + x * right)
+                for _ in range(field):
+                    for j in range(length):
+                        out[at + np.uint64(j)] = states[first + np.uint64(j)]
+                    at += length
+                    first += np.uint64(line)
 
 
 @njit(**_options)
-def add_windows(patches, field, stride, out):
-    """The transpose of `windows`: every patch is added to where it was cut out."""
-    channels = out.shape[3]
-    run = field * channels
-    for i in range(out.shape[0]):
-        image = out[i].reshape(out.shape[1], -1)
-        for y in range(patches.shape[1]):
-            for x in range(patches.shape[2]):
-                first = x * stride * channels
-                come = patches[i, y, x]
-                for dy in range(field):
-                    line = image[y * stride + dy]
-                    for j in range(run):
-                        line[first + j] += come[dy * run + j]
+def add_windows(patches, n, size, line, run, field, down, right, lattice, out):
+    """The transpose of `windows` for images 0..n-1: every run is added to where it was read."""
+    at, length = np.uint64(0), np.uint64(run)
+    for i in range(n):
+        for y in range(lattice[0]):
+            for x in range(lattice[1]):
+                first = np.uint64(i * size + y * down + x * right)
+                for _ in range(field):
+                    for j in range(length):
+                        out[first + np.uint64(j)] += patches[at + np.uint64(j)]
+                    at += length
+                    first += np.uint64(line)
 
 
 @njit(**_options)
-def winners(fields, largest, index):
-    """The largest of every 2 x 2 sites of a sheet, and which it is (row 2 + column)."""
-    for i in range(largest.shape[0]):
-        for y in range(largest.shape[1]):
-            for x in range(largest.shape[2]):
-                for c in range(largest.shape[3]):
-                    best, at = fields[i, 2 * y, 2 * x, c], 0
-                    for k in range(1, 4):
-                        f = fields[i, 2 * y + (k >> 1), 2 * x + (k & 1), c]
-                        if f > best:
-                            best, at = f, k
-                    largest[i, y, x, c] = best
-                    index[i, y, x, c] = at
+def winners(fields, height, width, channels, largest, index):
+    """The largest of every 2 x 2 sites of (n, height, width, channels), and row 2 + column."""
+    line = np.uint64(width * channels)
+    n = fields.size // (height * width * channels)
+    at = np.uint64(0)
+    for i in range(n):
+        for y in range(height // 2):
+            for x in range(width // 2):
+                first = np.uint64(((i * height + 2 * y) * width + 2 * x) * channels)
+                for c in range(np.uint64(channels)):
+                    p = first + np.uint64(c)
+                    f0, f1 = fields[p], fields[p + np.uint64(channels)]
+                    f2, f3 = fields[p + line], fields[p + line + np.uint64(channels)]
+                    upper, lower = max(f0, f1), max(f2, f3)
+                    k_upper = np.uint8(1) if f1 > f0 else np.uint8(0)
+                    k_lower = np.uint8(3) if f3 > f2 else np.uint8(2)
+                    largest[at] = max(upper, lower)
+                    index[at] = k_lower if lower > upper else k_upper
+                    at += np.uint64(1)
 
 
 @njit(**_options)
-def scatter_winners(values, index, out):
+def scatter_winners(values, index, height, width, channels, out):
     """The transpose of `winners`: values to the sites that won, zero elsewhere."""
     out[:] = f4(0)
-    for i in range(values.shape[0]):
-        for y in range(values.shape[1]):
-            for x in range(values.shape[2]):
-                for c in range(values.shape[3]):
-                    k = index[i, y, x, c]
-                    out[i, 2 * y + (k >> 1), 2 * x + (k & 1), c] = values[i, y, x, c]
+    n = out.size // (height * width * channels)
+    at = np.uint64(0)
+    for i in range(n):
+        for y in range(height // 2):
+            for x in range(width // 2):
+                for c in range(channels):
+                    k = np.int64(index[at])
+                    row, column = 2 * y + (k >> 1), 2 * x + (k & 1)
+                    place = ((i * height + row) * width + column) * channels + c
+                    out[np.uint64(place)] = values[at]
+                    at += np.uint64(1)

@@ -38,27 +38,41 @@ class CpuSheets:
             places = _places(height, width, field, stride)
             code.take(states.reshape(n, -1), rows, places, patches.reshape(len(rows), -1))
         else:
-            code.windows(states, rows, field, stride, patches)
+            steps = _steps(states.shape, field, stride)
+            code.windows(states.reshape(-1), rows, *steps, sites, patches.reshape(-1))
         return patches
 
     def add_windows(
-        self, patches: Array, shape: tuple[int, ...], field: int, stride: int
+        self, patches: Array, shape: tuple[int, int, int, int], field: int, stride: int
     ) -> Array:
         out = np.zeros(shape, np.float32)
-        code.add_windows(patches, field, stride, out)
+        sites = patches.shape[1], patches.shape[2]
+        steps = _steps(shape, field, stride)
+        code.add_windows(patches.reshape(-1), shape[0], *steps, sites, out.reshape(-1))
         return out
 
     def winners(self, fields: Array) -> tuple[Array, Array]:
         n, height, width, channels = fields.shape
         largest = np.empty((n, height // 2, width // 2, channels), np.float32)
         index = np.empty(largest.shape, np.uint8)
-        code.winners(fields, largest, index)
+        flat = largest.reshape(-1), index.reshape(-1)
+        code.winners(fields.reshape(-1), height, width, channels, *flat)
         return largest, index
 
-    def scatter_winners(self, values: Array, index: Array, shape: tuple[int, ...]) -> Array:
+    def scatter_winners(
+        self, values: Array, index: Array, shape: tuple[int, int, int, int]
+    ) -> Array:
         out = np.empty(shape, np.float32)
-        code.scatter_winners(values, index, out)
+        flat = out.reshape(-1)
+        code.scatter_winners(values.reshape(-1), index.reshape(-1), *shape[1:], flat)
         return out
+
+
+def _steps(shape: tuple[int, ...], field: int, stride: int) -> tuple[int, ...]:
+    """size, line, run, field, down, right of `machine_images.windows`."""
+    _, height, width, channels = shape
+    line = width * channels
+    return height * line, line, field * channels, field, stride * line, stride * channels
 
 
 @lru_cache(maxsize=16)

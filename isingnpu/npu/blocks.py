@@ -9,7 +9,7 @@ import numpy as np
 from isingnpu.npu.budget import Events
 from isingnpu.npu.device import Array, Device
 from isingnpu.npu.draws import Draw, normals
-from isingnpu.npu.sheets import Layer, Sheets, Shape
+from isingnpu.npu.sheets import Layer, Shape, Sheets
 from isingnpu.npu.units import Unit
 from isingnpu.rng import Stream
 
@@ -128,9 +128,11 @@ class Block:
         self, states: Array, at_sites: Array, rows: Array | None, scale: float
     ) -> dict[str, Array]:
         """Statistics of w and c: states below times what changed above, scaled."""
+        factor = at_sites.dtype.type(scale)
+        ones = self.device.xp.ones(len(at_sites), at_sites.dtype)  # a product adds up faster
         return {
-            "w": (self.patches(states, rows).T @ at_sites) * at_sites.dtype.type(scale),
-            "c": at_sites.sum(0) * at_sites.dtype.type(scale),
+            "w": (self.patches(states, rows).T @ at_sites) * factor,
+            "c": (ones @ at_sites) * factor,
         }
 
     def feedback(self, at_sites: Array, n: int) -> Array:
@@ -160,9 +162,7 @@ class Block:
         """Fields of n images: products, and what they load and store."""
         size = 4 * n * self.sites * (self.inputs + self.channels)
         copied = 4 * n * self.sites * self.inputs if isinstance(self.layer, Sheets) else 0
-        return Events(
-            macs=n * self.macs, bytes=size + 2 * copied + 4 * self.couplings["w"].size
-        )
+        return Events(macs=n * self.macs, bytes=size + 2 * copied + 4 * self.couplings["w"].size)
 
 
 def softmax(logits: Array, xp: object) -> Array:

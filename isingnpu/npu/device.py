@@ -72,13 +72,17 @@ class Device(Protocol):
         """(n, sites, sites, field * field * c): what every receptive field sees of
         states (images, height, width, c), of these images only, written to `out` if given."""
 
-    def add_windows(self, patches: Array, shape: tuple[int, ...], field: int, stride: int) -> Array:
+    def add_windows(
+        self, patches: Array, shape: tuple[int, int, int, int], field: int, stride: int
+    ) -> Array:
         """The transpose of `windows`: (n, height, width, c), every patch added to its place."""
 
     def winners(self, fields: Array) -> tuple[Array, Array]:
         """The largest of every 2 x 2 sites, (n, height // 2, width // 2, c), and its place."""
 
-    def scatter_winners(self, values: Array, index: Array, shape: tuple[int, ...]) -> Array:
+    def scatter_winners(
+        self, values: Array, index: Array, shape: tuple[int, int, int, int]
+    ) -> Array:
         """The transpose of `winners`: zero but where a site won."""
 
 

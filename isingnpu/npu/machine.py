@@ -67,7 +67,7 @@ class Machine:
 
     @property
     def couplings(self) -> dict[str, Array]:
-        """"0.w", "0.c", "0.u", "0.b", "1.w", ...: the arrays themselves."""
+        """ "0.w", "0.c", "0.u", "0.b", "1.w", ...: the arrays themselves."""
         return {
             f"{i}.{name}": array
             for i, block in enumerate(self.blocks)
@@ -196,10 +196,14 @@ class Learner:
 
     def _rows(self, step: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Training images of a step: every epoch has its own random order."""
-        n = len(self._labels)
-        places = np.arange(step * self.batch, (step + 1) * self.batch)
-        return np.array([self._permutation(epoch, n)[at] for epoch, at in
-                         zip(*divmod(places, n), strict=True)])  # fmt: skip
+        n, first = len(self._labels), step * self.batch
+        parts = []
+        while first < (step + 1) * self.batch:
+            epoch, at = divmod(first, n)
+            part = self._permutation(epoch, n)[at : at + (step + 1) * self.batch - first]
+            parts.append(part)
+            first += len(part)
+        return np.concatenate(parts)
 
     def _permutation(self, epoch: int, n: int) -> Array:
         if self._order[0] != epoch:

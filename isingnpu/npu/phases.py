@@ -217,7 +217,7 @@ def contrastive(
 def sweeps(
     block: Block, f: Array, y: Array, betas: tuple[float, ...], replicas: int, draw: Draw
 ) -> tuple[Array, Events]:
-    """Heat-bath sweeps of hidden spins and output spin from output states y (n,): the last ones."""
+    """Output states (n,) after heat-bath sweeps of hidden spins and output spin from states y."""
     device, xp, u = block.device, block.device.xp, block.couplings["u"]
     kind, n = f.dtype.type, len(f)
     for sweep, beta in enumerate(betas):
@@ -287,7 +287,7 @@ def _clamped_minus_free(
         output=target.T @ clamped - drawn.T @ free,
         bias=(target - drawn).sum(0),
         loss=float((y != labels).sum()),
-        events=events + Events(reads=2 * n * block.spins, macs=2 * n * target.shape[1] * f.shape[1]),
+        events=events + Events(reads=2 * n * block.spins, macs=2 * n * block.labels * block.spins),
     )
 
 

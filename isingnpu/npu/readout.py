@@ -117,9 +117,7 @@ def _clamp_lambda(readout: Readout, block: Block, f: Array, draw: Draw) -> tuple
         strength = f.dtype.type((point + 0.5) / points) / replicas
         place = draw.at(block=draw.block + (point << 8))
         for y in range(block.labels):
-            h = device.sample(
-                block.unit, f + strength * u[y], Stratified(readout.replicas), place
-            )
+            h = device.sample(block.unit, f + strength * u[y], Stratified(readout.replicas), place)
             out[:, y] += h @ u[y] / f.dtype.type(points)
     visits = points * n * block.labels
     return out, Events(

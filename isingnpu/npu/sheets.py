@@ -13,7 +13,8 @@ for every image (the LayerNorm of a transformer); learning takes it as frozen.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import dataclasses
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from isingnpu.npu.units import HardTower, Unit, unit_name, unit_of
@@ -29,7 +30,7 @@ class Sheets:
     sheets: int
     stride: int = 1
     pool: bool = False
-    unit: Unit = field(default_factory=HardTower)
+    unit: Unit = dataclasses.field(default_factory=HardTower)
     thermostat: float | None = None
 
     def __post_init__(self) -> None:
@@ -51,7 +52,8 @@ class Sheets:
     def shape(self, below: Shape) -> Shape:
         """Of the states that the next block sees."""
         rows, columns = self.sites(below)
-        return (rows // 2, columns // 2, self.sheets) if self.pool else (rows, columns, self.sheets)
+        halves = 2 if self.pool else 1
+        return rows // halves, columns // halves, self.sheets
 
     def inputs(self, below: Shape) -> int:
         """Sites that one spin sees."""
@@ -63,7 +65,7 @@ class Dense:
     """`spins` hidden spins that see every site below."""
 
     spins: int
-    unit: Unit = field(default_factory=HardTower)
+    unit: Unit = dataclasses.field(default_factory=HardTower)
     thermostat: float | None = None
 
     def __post_init__(self) -> None:
