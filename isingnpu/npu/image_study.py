@@ -61,7 +61,6 @@ def designs() -> dict[str, Design]:
     weak = WeakFeedback(threshold=SETTLED)
     drawn = replace(weak, draws=FOUR)
     dense = (Dense(1024, Binary()),)
-    moves = {"warp": shifts(1)}
     return {
         "sheets": Design(
             two_blocks(HardTower()),
@@ -94,16 +93,16 @@ def designs() -> dict[str, Design]:
                 "dense, equilibrium by 32 Gibbs sweeps": Readout("gibbs"),
                 "dense, equilibrium traced": Readout("exact"),
             },
-            **moves,
+            warp=shifts(1),
         ),
         "drawn dense": Design(
-            dense, drawn, {"dense, drawn free phase, 4 draws": Readout(draws=FOUR)}, **moves
+            dense, drawn, {"dense, drawn free phase, 4 draws": Readout(draws=FOUR)}, warp=shifts(1)
         ),
         "drawn nudges": Design(
             dense,
             WeakFeedback(beta=(8.0, 4.0), draws=FOUR, nudge="sampled"),
             {"dense, drawn nudges too, 4 draws": Readout(draws=FOUR)},
-            **moves,
+            warp=shifts(1),
         ),
         "equilibrium": Design(
             (Dense(512, Binary()),),
@@ -112,7 +111,7 @@ def designs() -> dict[str, Design]:
                 "dense, Gibbs phases, 32 Gibbs sweeps": Readout("gibbs", replicas=4),
                 "dense, Gibbs phases, traced": Readout("exact", replicas=4),
             },
-            **moves,
+            warp=shifts(1),
         ),
         "ladder": Design(
             two_blocks(HardTower()),

@@ -78,10 +78,9 @@ def weak_feedback(
     phases: WeakFeedback, block: Block, f: Array, labels: Array, beta: float, draw: Draw
 ) -> Answer:
     """Free phase h, p = softmax(b + U h); nudged phases h(f +- beta U^T (delta - p))."""
-    device, xp = block.device, block.device.xp
     h = free_states(block, f, phases.draws, draw)
     error, loss = output_error(block, h, labels)
-    rows = nudged_rows(error, phases.threshold, xp)
+    rows = nudged_rows(error, phases.threshold, block.device.xp)
     own, fields = (error, f) if rows is None else (error[rows], f[rows])
     feedback = own @ block.couplings["u"]
     moved = displacement(phases, block, fields, feedback, beta, draw)
