@@ -37,6 +37,7 @@ class Design:
     credit: str = "local"
     rule: LocalAdam = field(default_factory=LocalAdam)
     warp: Warp = field(default_factory=Warp)
+    average: float = 0.999
 
     def classifier(self, seed: int, device: str) -> IsingClassifier:
         """Untrained."""
@@ -46,6 +47,7 @@ class Design:
             phases=self.phases,
             rule=self.rule,
             warp=self.warp,
+            average=self.average,
             device=device,
             seed=seed,
         )
