@@ -24,6 +24,7 @@ from isingnpu.npu.sheets import Dense, Layer, Sheets
 from isingnpu.npu.units import Binary, HardTower, Tower, Unit
 
 FOUR, ONE = Stratified(4), Stratified(1)
+AVERAGE = 0.999  # decay of the running average of couplings
 SETTLED = 0.02  # output error below which an image is not nudged
 
 
@@ -37,7 +38,7 @@ class Design:
     credit: str = "local"
     rule: LocalAdam = field(default_factory=LocalAdam)
     warp: Warp = field(default_factory=Warp)
-    average: float = 0.999
+    average: float = 0.0
 
     def classifier(self, seed: int, device: str) -> IsingClassifier:
         """Untrained."""
@@ -68,11 +69,13 @@ def designs() -> dict[str, Design]:
             two_blocks(HardTower()),
             weak,
             {"two blocks of hard towers, mean field": Readout()},
+            average=AVERAGE,
         ),
         "heat-bath sheets": Design(
             two_blocks(Tower(3)),
             weak,
             {"two blocks of heat-bath towers, mean field": Readout()},
+            average=AVERAGE,
         ),
         "drawn sheets": Design(
             two_blocks(HardTower()),
@@ -81,11 +84,13 @@ def designs() -> dict[str, Design]:
                 "two blocks of hard towers, drawn, 4 draws": Readout(draws=FOUR),
                 "two blocks of hard towers, drawn, 1 draw": Readout(draws=ONE),
             },
+            average=AVERAGE,
         ),
         "one block": Design(
             (Sheets(6, 64, stride=2),),
             weak,
             {"one block of hard towers, mean field": Readout()},
+            average=AVERAGE,
         ),
         "dense": Design(
             dense,
@@ -120,12 +125,14 @@ def designs() -> dict[str, Design]:
             weak,
             {"two blocks of hard towers, ladder": Readout()},
             credit="ladder",
+            average=AVERAGE,
         ),
         "symmetric ladder": Design(
             two_blocks(HardTower()),
             SymmetricFeedback(gamma=0.1, sweeps=2),
             {"two blocks of hard towers, symmetric ladder": Readout("relaxed", sweeps=2)},
             credit="ladder",
+            average=AVERAGE,
         ),
     }
 
