@@ -167,6 +167,20 @@ def test_images_of_any_size_and_number_of_labels() -> None:
         assert machine.predict_proba(x).shape == (90, labels)
 
 
+@pytest.mark.parametrize("credit", ["local", "ladder"])
+def test_where_every_image_is_settled_only_the_decay_moves_couplings(credit) -> None:
+    machine = replace(fresh("weak"), credit=credit, phases=WeakFeedback(threshold=0.999))
+    machine.fit(IMAGES, Budget(steps=1), pause_after=0)
+    assert machine.machine is not None
+    before = machine.machine.blocks[0].couplings["w"].copy()
+    machine.fit(IMAGES, Budget(steps=1))
+    rule = machine.rule
+    factor = 1 - rule.rate / rule.warm_up * rule.decay
+    np.testing.assert_allclose(
+        machine.machine.blocks[0].couplings["w"], factor * before, rtol=1e-6
+    )
+
+
 def test_wrong_inputs_are_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="at least one block"):
         IsingClassifier(())

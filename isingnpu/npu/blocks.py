@@ -19,7 +19,7 @@ FIELD_DEVIATION = 1.5  # of a block's fields at the start
 @dataclass(eq=False)
 class Fields:
     """What a block feels from below: field (n, spins); winners of pooled sites; gain (n, 1) of
-    the thermostat; the patches that made it, where they are kept."""
+    the thermostat."""
 
     field: Array
     winners: Array | None = None

@@ -118,6 +118,7 @@ def designs() -> dict[str, Design]:
                 "dense, Gibbs phases, 32 Gibbs sweeps": Readout("gibbs", replicas=4),
                 "dense, Gibbs phases, traced": Readout("exact", replicas=4),
             },
+            rule=LocalAdam(rate=4e-3),
             warp=shifts(1),
         ),
         "ladder": Design(

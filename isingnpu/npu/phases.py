@@ -32,7 +32,8 @@ class Answer:
 
     states: (n, spins) hidden states that the next block sees; hidden: (m, spins) differences of
     the hidden states of images `rows`, all of them if None; output (q, spins) and bias (q,): sums
-    over images; loss: sum of -log p(label); chains: (n,) output states of persistent chains."""
+    over images; loss: sum of -log p(label), of drawn phases how often another label was drawn;
+    chains: (n,) output states of persistent chains."""
 
     states: Array
     hidden: Array
