@@ -139,7 +139,7 @@ def test_first_fields_have_the_promised_scale() -> None:
 
 def test_events_are_counted() -> None:
     """Dense, 48 binary spins, 3 steps of 32 images: by hand."""
-    machine = replace(fresh("weak"), blocks=DENSE)
+    machine = replace(fresh("weak"), blocks=DENSE, warp=None)
     events = machine.fit(IMAGES, Budget(steps=3)).events
     couplings = 14 * 14 * 48 + 48 + 10 * 48 + 10
     assert machine.parameters == couplings
@@ -150,6 +150,8 @@ def test_events_are_counted() -> None:
     drawn = replace(machine, phases=WeakFeedback(draws=Independent(2)), machine=None)
     events = drawn.fit(IMAGES, Budget(steps=3)).events
     assert events.draws == events.random_words == 3 * 32 * 48 * 2
+    moved = replace(machine, warp=Warp(), machine=None)
+    assert moved.fit(IMAGES, Budget(steps=3)).events.random_words == 3 * 32 * 6
     gibbs = replace(machine, phases=Gibbs((1.0, 1.0), replicas=3), machine=None)
     events = gibbs.fit(IMAGES, Budget(steps=3)).events
     assert events.draws == 3 * 32 * 2 * 48 * 3

@@ -154,7 +154,10 @@ class Learner:
         )
         moved = sum(int(statistic.size) for statistic in found.values())
         # the local rule loads w, g, m, v and stores w, m, v
-        return loss, events + Events(writes=moved, bytes=28 * moved, samples=len(rows))
+        events = events + Events(writes=moved, bytes=28 * moved, samples=len(rows))
+        if self.warp is not None:
+            events = events + Events(random_words=6 * len(rows), bytes=8 * states.size)
+        return loss, events
 
     def _local(
         self, states: Array, labels: Array, rows: Array, fraction: float, draw: Draw
