@@ -9,13 +9,13 @@ import pytest
 from isingnpu import IsingModel, exact
 from isingnpu.npu.export import ENCODINGS, penalty_study, to_ising, valid_fraction
 from isingnpu.npu.output import OutputBlock
-from isingnpu.npu.phases import (
+from isingnpu.npu.potts import PottsModel
+from isingnpu.npu.two_phase import (
     SampledPhase,
     clamp,
     exact_phase,
     two_phase_statistics,
 )
-from isingnpu.npu.potts import PottsModel
 
 rng = np.random.default_rng(31)
 

@@ -11,11 +11,12 @@ from isingnpu.npu.draws import Draw, Draws, Stratified
 from isingnpu.npu.units import TOWER, Unit
 
 from . import machine_units as code
+from .machine_sheets import CpuSheets
 
 Array = NDArray[Any]
 
 
-class CpuDevice:
+class CpuDevice(CpuSheets):
     """Implements isingnpu.npu.device.Device."""
 
     name = "cpu"
@@ -31,6 +32,11 @@ class CpuDevice:
     def mean(self, unit: Unit, fields: Array) -> Array:
         out = np.empty_like(fields)
         code.mean(unit.kind, unit.levels, fields.reshape(-1), out.reshape(-1))
+        return out
+
+    def potential(self, unit: Unit, fields: Array) -> Array:
+        out = np.empty_like(fields)
+        code.potential(unit.kind, unit.levels, fields.reshape(-1), out.reshape(-1))
         return out
 
     def sample(self, unit: Unit, fields: Array, draws: Draws, draw: Draw) -> Array:

@@ -24,6 +24,7 @@ Q1, Q2, Q3 = f4(29.64002227783203), f4(98.41831970214844), f4(62.18125915527344)
 ONE, HALF, EIGHTH = f4(1), f4(0.5), f4(0.125)
 
 BINARY, PLUS_MINUS, TOWER, HARD_TOWER = 0, 1, 2, 3
+LANES = 64
 
 
 @njit(**_inline)
@@ -64,6 +65,29 @@ def mean(kind, levels, f, out):
             shift = f4(j) + HALF
             for i in range(n):
                 out[i] += sigma(f[i] - shift)
+
+
+@njit(**_inline)
+def _softplus(x):
+    return max(f4(0), x) + f4(math.log(ONE + f4(math.exp(-abs(x)))))
+
+
+@njit(**_options)
+def potential(kind, levels, f, out):
+    """The function whose derivative is the mean (isingnpu.npu.units)."""
+    n, top = f.size, f4(levels)
+    for i in range(n):
+        if kind == BINARY:
+            out[i] = _softplus(f[i])
+        elif kind == PLUS_MINUS:
+            out[i] = _softplus(f[i] + f[i]) - f[i]
+        elif kind == HARD_TOWER:
+            m = _cut(f[i], top)
+            out[i] = HALF * m * m + top * max(f4(0), f[i] - top)
+        else:
+            out[i] = f4(0)
+            for j in range(levels):
+                out[i] += _softplus(f[i] - f4(j) - HALF)
 
 
 @njit(**_options)
@@ -143,14 +167,19 @@ def _round(x0, x1, x2, x3, k0, k1):
 
 @njit(cache=True)
 def uniforms(c1, c2, c3, k0, k1, out):
-    """(blocks, 4) float32: (word >> 8) 2^-24 of Philox4x32-10 at counter (block, c1, c2, c3)."""
-    for b in range(out.shape[0]):
-        x0, x1, x2, x3 = uint32(b), uint32(c1), uint32(c2), uint32(c3)
-        a0, a1 = uint32(k0), uint32(k1)
-        for _ in range(10):
-            x0, x1, x2, x3 = _round(x0, x1, x2, x3, a0, a1)
-            a0, a1 = uint32(a0 + uint32(0x9E3779B9)), uint32(a1 + uint32(0xBB67AE85))
-        out[b, 0] = f4(x0 >> uint32(8)) * f4(2.0**-24)
-        out[b, 1] = f4(x1 >> uint32(8)) * f4(2.0**-24)
-        out[b, 2] = f4(x2 >> uint32(8)) * f4(2.0**-24)
-        out[b, 3] = f4(x3 >> uint32(8)) * f4(2.0**-24)
+    """(blocks, 4) float32: (word >> 8) 2^-24 of Philox4x32-10 at counter (block, c1, c2, c3).
+
+    Words are gathered by kind and sorted afterwards: neighbours in memory come from one block,
+    which would keep the rounds from being vectorised."""
+    words = np.empty((4, LANES), np.uint32)
+    for first in range(0, out.shape[0], LANES):
+        for lane in range(LANES):
+            x0, x1, x2, x3 = uint32(first + lane), uint32(c1), uint32(c2), uint32(c3)
+            a0, a1 = uint32(k0), uint32(k1)
+            for _ in range(10):
+                x0, x1, x2, x3 = _round(x0, x1, x2, x3, a0, a1)
+                a0, a1 = uint32(a0 + uint32(0x9E3779B9)), uint32(a1 + uint32(0xBB67AE85))
+            words[0, lane], words[1, lane], words[2, lane], words[3, lane] = x0, x1, x2, x3
+        for lane in range(min(LANES, out.shape[0] - first)):
+            for c in range(4):
+                out[first + lane, c] = f4(words[c, lane] >> uint32(8)) * f4(2.0**-24)

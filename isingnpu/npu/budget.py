@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, fields
+from operator import add
 from typing import Any
 
 from isingnpu.ledger import EnergyReading, Meter
@@ -35,9 +36,7 @@ class Events:
     samples: int = 0
 
     def __add__(self, other: Events) -> Events:
-        return Events(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        )
+        return Events(*map(add, vars(self).values(), vars(other).values()))
 
     @property
     def flips(self) -> int:

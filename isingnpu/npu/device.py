@@ -28,6 +28,9 @@ class Device(Protocol):
     def mean(self, unit: Unit, fields: Array) -> Array:
         """Expected states in these fields."""
 
+    def potential(self, unit: Unit, fields: Array) -> Array:
+        """The function whose derivative is the mean."""
+
     def sample(self, unit: Unit, fields: Array, draws: Draws, draw: Draw) -> Array:
         """Average of the draws of every spin; uses calls draw.call, draw.call + 1, ... as far as
         the law needs more than one number for a spin."""
@@ -53,6 +56,34 @@ class Device(Protocol):
     ) -> None:
         """One step of the local rule in place: m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2,
         w += rate (m' / (sqrt(v') + 1e-7) - decay w), primes dividing by 1 - b^step."""
+
+    def warp(self, images: Array, rows: Array, maps: Array, mean: Array) -> Array:
+        """(n, height, width): images[rows[i]] read bilinearly at A (r - centre) + t + centre for
+        every pixel r, zero outside, minus mean; maps (n, 6): A00 A01 t0 A10 A11 t1."""
+
+    def windows(
+        self,
+        states: Array,
+        field: int,
+        stride: int,
+        rows: Array | None = None,
+        out: Array | None = None,
+    ) -> Array:
+        """(n, sites, sites, field * field * c): what every receptive field sees of
+        states (images, height, width, c), of these images only, written to `out` if given."""
+
+    def add_windows(
+        self, patches: Array, shape: tuple[int, int, int, int], field: int, stride: int
+    ) -> Array:
+        """The transpose of `windows`: (n, height, width, c), every patch added to its place."""
+
+    def winners(self, fields: Array) -> tuple[Array, Array]:
+        """The largest of every 2 x 2 sites, (n, height // 2, width // 2, c), and its place."""
+
+    def scatter_winners(
+        self, values: Array, index: Array, shape: tuple[int, int, int, int]
+    ) -> Array:
+        """The transpose of `winners`: zero but where a site won."""
 
 
 def find_device(name: str = "auto") -> Device:

@@ -52,8 +52,8 @@ class Draw:
 
 @dataclass(frozen=True)
 class Stratified:
-    """A spin's S draws share one uniform number: draw s is up where (u + s) / S < p, so that
-    their sum is floor(S p + u)."""
+    """A spin's S draws share one uniform number: draw s is up where (u + s) / S >= 1 - p, so
+    that their sum is floor(S p + u)."""
 
     draws: int = 4
 

@@ -4,7 +4,7 @@ Every rule is of the form  Delta J_ij = rate x (<s_i s_j> of one phase - <s_i s_
 needs what the two ends of a coupling see in two phases and no derivative of anything else.
 Backprop is replaced by two annealed phases: with inputs and outputs clamped minus with inputs
 clamped alone, in equilibrium at beta = 1, it is d ln p(y | x) / dJ_ij exactly
-(isingnpu.npu.phases; Ackley, Hinton and Sejnowski, Cognitive Science 9, 147, 1985).
+(isingnpu.npu.two_phase; Ackley, Hinton and Sejnowski, Cognitive Science 9, 147, 1985).
 
 WeakFeedback is equilibrium propagation with a weak, symmetric nudge (Scellier and Bengio, Front.
 Comput. Neurosci. 11:24, 2017; Laborieux et al., Front. Neurosci. 15:633674, 2021) in the limit in
@@ -26,11 +26,13 @@ class WeakFeedback:
 
     beta: nudge, the first and last of a linear ramp over training. draws: None for mean fields, or
     the drawn spins of the free phase. nudge: "mean", the nudged phases by their conditional
-    expectation given the free draw, or "sampled", drawn with the same random numbers in both."""
+    expectation given the free draw, or "sampled", drawn with the same random numbers in both.
+    threshold: samples whose output is off by less in every state are not nudged."""
 
     beta: tuple[float, float] = (0.5, 0.5)
     draws: Draws | None = None
     nudge: str = "mean"
+    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.beta) <= 0:
@@ -39,6 +41,8 @@ class WeakFeedback:
             raise ValueError(f"nudge must be 'mean' or 'sampled', got {self.nudge!r}")
         if self.nudge == "sampled" and self.draws is None:
             raise ValueError("a sampled nudge needs draws in the free phase: pass draws=")
+        if not 0 <= self.threshold < 1:
+            raise ValueError(f"threshold must lie in [0, 1), got {self.threshold}")
 
     def beta_at(self, fraction: float) -> float:
         """The nudge when that fraction of the budget is spent."""
@@ -63,6 +67,12 @@ class Gibbs:
     replicas: int = 1
     rao_blackwell: bool = True
 
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.betas) <= 256 or self.betas[-1] != 1.0 or min(self.betas) < 0:
+            raise ValueError(f"1 to 256 betas >= 0 that end at 1 are needed, got {self.betas}")
+        if not 1 <= self.replicas <= 256:
+            raise ValueError(f"1 to 256 replicas are possible, got {self.replicas}")
+
 
 @dataclass(frozen=True)
 class ContrastiveDivergence:
@@ -73,6 +83,10 @@ class ContrastiveDivergence:
     k: int = 1
     persistent: bool = False
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= 256:
+            raise ValueError(f"1 to 256 sweeps are possible, got {self.k}")
+
 
 @dataclass(frozen=True)
 class MeanField:
@@ -81,8 +95,29 @@ class MeanField:
     iterations: int = 12
     damping: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or not 0 < self.damping <= 1:
+            raise ValueError(f"iterations >= 1 and 0 < damping <= 1 are needed, got {self}")
 
-Phases = WeakFeedback | Exact | Gibbs | ContrastiveDivergence | MeanField
+
+@dataclass(frozen=True)
+class SymmetricFeedback:
+    """Equilibrium propagation with feedback of finite strength: a block feels gamma times what
+    the block above returns through the same couplings, in the free and in two nudged phases.
+
+    Block l of L has the temperature gamma^(l - 1), so that gamma -> 0 is WeakFeedback. `sweeps`
+    over the blocks in every phase, each settling the blocks upwards from the images."""
+
+    beta: float = 0.5
+    gamma: float = 0.1
+    sweeps: int = 6
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0 or not 0 < self.gamma <= 1 or self.sweeps < 1:
+            raise ValueError(f"beta > 0, 0 < gamma <= 1 and sweeps >= 1 are needed, got {self}")
+
+
+Phases = SymmetricFeedback | WeakFeedback | Exact | Gibbs | ContrastiveDivergence | MeanField
 
 
 @dataclass(frozen=True)
