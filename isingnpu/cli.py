@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isingnpu import cli_npu
 from isingnpu._version import __version__
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     _anneal_options(_add(commands, "anneal", _anneal, "find low-energy states of a model"))
     _critical_options(_add(commands, "critical", _critical, "find beta_c with an error bar"))
     _bench_options(_add(commands, "bench", _bench, "measure throughput and time to target"))
+    npu = commands.add_parser("npu", help="machines of spins that learn without backprop")
+    cli_npu.add_commands(npu, _add)
     info = _add(commands, "info", _info, "version, backends, sensors")
     info.add_argument("--warm", action="store_true", help="compile the usual kernels beforehand")
     info.add_argument("--quiet", action="store_true", help="no progress on standard error")

@@ -7,6 +7,7 @@ joules   measured by a sensor over the whole fit, or modelled as events times ci
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field, fields
 from operator import add
@@ -93,6 +94,7 @@ class Progress:
     curve: list[Point] = field(default_factory=list)
     energy: tuple[EnergyReading, ...] = ()
     earlier_cpu_s: float = 0.0
+    loss: float = math.nan  # of the last step that told it
 
     def __enter__(self) -> Progress:
         self._meter = Meter().__enter__()
@@ -132,10 +134,11 @@ class Progress:
     def spent(self) -> bool:
         return self.fraction >= 1.0
 
-    def count(self, events: Events) -> None:
+    def count(self, events: Events, loss: float = math.nan) -> None:
         """One step was made at this cost."""
         self.steps += 1
         self.events = self.events + events
+        self.loss = loss
 
     def pause(self) -> _Pause:
         """A block whose CPU seconds are not of the budget."""

@@ -14,6 +14,7 @@ flips give the same bits twice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -35,6 +36,7 @@ from isingnpu.npu.sheets import Dense, Layer
 from isingnpu.npu.store import read_machine, write_machine
 from isingnpu.rng import Stream, as_seed
 
+KIND = "IsingClassifier"
 CREDITS = ("local", "ladder")
 ASK = 1 << 31  # steps from here on belong to questions, those below to training
 CHUNK = 500  # images asked at a time
@@ -86,13 +88,14 @@ class IsingClassifier:
         pause_after: int | None = None,
         every: int = 0,
         validation: ImageSet | None = None,
+        watch: Callable[[Progress], None] | None = None,
     ) -> Progress:
         """Learn from the training part until the budget, of all calls together, is spent.
 
         Another call goes on where the last one stopped. pause_after: end this call after so many
         steps. every: steps between points of the learning curve, at which the test part of
-        `validation` is scored outside the budget. ValueError for images of another shape, or
-        labels beyond those of the first call."""
+        `validation` is scored outside the budget. watch is called after every step. ValueError
+        for images of another shape, or labels beyond those of the first call."""
         if self.machine is None:
             device = find_device(self.device)
             machine = Machine.untrained(self.blocks, images.shape, images.labels, device)
@@ -112,7 +115,9 @@ class IsingClassifier:
                 fraction = progress.fraction
                 loss, events = learner.step(fraction)
                 losses.append(loss)
-                progress.count(events)
+                progress.count(events, loss)
+                if watch is not None:
+                    watch(progress)
                 if self.average and fraction >= AVERAGE_FROM:
                     machine.follow(self.average)
                 if every and len(losses) % every == 0:
@@ -187,14 +192,14 @@ class IsingClassifier:
             arrays |= {f"{group}/{name}": array for name, array in members.items()}
         if machine.chains is not None:
             arrays["chains"] = machine.chains
-        write_machine(path, "image classifier", description, {
+        write_machine(path, KIND, description, {
             name: self._host(array) for name, array in arrays.items()
         })  # fmt: skip
 
     @classmethod
     def load(cls, path: FilePath, device: str = "auto") -> IsingClassifier:
         """The classifier of `save` on a device; ValueError for another file."""
-        description, arrays = read_machine(path, "image classifier")
+        description, arrays = read_machine(path, KIND)
         self = cls(**settings_from_json(description["settings"]), device=device)
         at = find_device(device)
         height, width = description["shape"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,23 @@ class Row:
                 "joules": joules if isinstance(joules, int | float) else None,
             }
         )
+
+
+def merged(rows: Sequence[Row]) -> Row:
+    """Rows of one learner, a seed each, as one row."""
+    n = len(rows)
+    sums = sum((row.events for row in rows), Events())
+    events = Events(**{f.name: round(getattr(sums, f.name) / n) for f in fields(Events)})
+    known = [row.joules for row in rows if row.joules is not None]
+    return replace(
+        rows[0],
+        scores=tuple(score for row in rows for score in row.scores),
+        cpu_s=sum(row.cpu_s for row in rows) / n,
+        samples=events.samples,
+        events=events,
+        joules=sum(known) / n if len(known) == n else None,
+        curve=tuple(seed for row in rows for seed in row.curve),
+    )
 
 
 def table(rows: Sequence[Row]) -> str:

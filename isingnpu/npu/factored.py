@@ -16,6 +16,7 @@ couplings that data do not support; it too is local. Besag, The Statistician 24,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,9 +86,15 @@ class FactoredAttention:
         pairs = self.length * (self.length - 1) // 2
         return pairs * self.colours**2 + self.length * self.colours
 
-    def fit(self, sequences: ArrayLike, budget: Budget) -> Progress:
+    def fit(
+        self,
+        sequences: ArrayLike,
+        budget: Budget,
+        *,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> Progress:
         """Learn from sequences (n, L); starts where the couplings are. Bit-reproducible for a
-        budget in steps."""
+        budget in steps. watch is called after every step."""
         x = self._check(sequences)
         device, moments = find_device("cpu"), Moments()
         chains = np.empty((0, self.length), np.int64)
@@ -112,6 +119,8 @@ class FactoredAttention:
                 self.couplings = (self.couplings + self.couplings.T) / np.float32(2)
                 self._shrink(rate * self.shrinkage)
                 progress.count(events)
+                if watch is not None:
+                    watch(progress)
         return progress
 
     def _phases(

@@ -127,9 +127,9 @@ class PottsIsingLM:
             loss, n = 0.0, 0
             while not progress.spent and (until is None or progress.steps < until):
                 batch = self._batch(reading, progress.steps)
-                loss += self._learn(batch, progress)
-                n += 1
-                progress.count(self.net.events(batch))
+                step_loss = self._learn(batch, progress)
+                loss, n = loss + step_loss, n + 1
+                progress.count(self.net.events(batch), step_loss)
                 if progress.steps % every == 0:
                     progress.mark(loss / n)
                     loss, n = 0.0, 0
@@ -282,7 +282,7 @@ class PottsIsingLM:
         if length < 1 or replicas < 1 or beta <= 0:
             raise ValueError("length, replicas and beta must be positive")
         key = as_seed(seed)
-        texts = np.empty((replicas, reach + length), np.uint8)
+        texts = np.zeros((replicas, reach + length), np.uint8)
         texts[:, :reach] = prompt[len(prompt) - reach :]
         for i in range(reach, reach + length):
             u = uniforms((replicas,), Draw(key, Stream.SELECTOR, step=i - reach))

@@ -1,7 +1,7 @@
 """Small tasks of the machines, one row per machine: what a comparison prints.
 
-A row has name, task, metric, params (numbers that are learned), budget, seeds, scores (one per
-seed), events (summed over seeds) and cpu_s (one per seed); further columns belong to the task.
+A row has name, task, metric, params (numbers that are learned), budget, seeds; scores, events and
+cpu_s (one per seed); further columns belong to the task.
 Baselines trained by backprop are rows of their own, made elsewhere.
 """
 
@@ -223,13 +223,12 @@ def penalty_rows(
 def _row(name: str, task: str, metric: str, budget: dict[str, Any], seeds: Sequence[int]) -> Row:
     return {
         "name": name, "task": task, "metric": metric, "params": 0, "budget": budget,
-        "seeds": list(seeds), "scores": [], "events": {}, "cpu_s": [],
+        "seeds": list(seeds), "scores": [], "events": [], "cpu_s": [],
     }  # fmt: skip
 
 
 def _add(row: Row, score: float, events: Events, cpu_s: float) -> None:
-    """Append one seed to a row; events add up."""
+    """Append one seed to a row."""
     row["scores"].append(float(score))
     row["cpu_s"].append(float(cpu_s))
-    made = events.to_json()
-    row["events"] = {name: row["events"].get(name, 0) + made[name] for name in made}
+    row["events"].append(events.to_json())

@@ -25,6 +25,16 @@ def write_machine(
         np.savez(file, header=np.array(header), **stored)
 
 
+def machine_kind(path: FilePath) -> str:
+    """What a file of `write_machine` holds; ValueError for another file."""
+    with whole_file(path, "a saved machine") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("no zip archive")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as stored:
+            return str(json.loads(str(stored["header"]))["kind"])
+
+
 def read_machine(path: FilePath, kind: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """(description, arrays) of a file of that kind; ValueError for another, or a damaged one."""
     with whole_file(path, f"a saved {kind}") as file:

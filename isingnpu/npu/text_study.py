@@ -126,10 +126,7 @@ def _row(
         colours=corpus.colours,
         count_states=counts.states if counts is not None else (),
     )
-    warm = min(WARM, len(corpus.tokens))
-    short = replace(corpus, tokens=corpus.tokens[:warm], train=warm // 2, end=warm)
-    if counts is None:  # compile before the clock runs
-        PottsIsingLM(spec, design.training, device=device).fit(short, Budget(steps=2))
+    compile_for(spec, design.training, corpus, device)  # before the clock runs
     losses, events, seconds = [], [], []
     for seed in seeds:
         machine = PottsIsingLM(spec, design.training, counts=counts, seed=seed, device=device)
@@ -147,6 +144,15 @@ def _row(
         "cpu_s": seconds,
         **_summary(losses, events),
     }
+
+
+def compile_for(spec: TextSpec, training: TextTraining, corpus: Corpus, device: str) -> None:
+    """Two steps on the beginning of the text: the kernels of such a machine are compiled."""
+    if spec.count_states:
+        return
+    if corpus.end > WARM:
+        corpus = replace(corpus, tokens=corpus.tokens[:WARM], train=WARM // 2, end=WARM)
+    PottsIsingLM(spec, training, device=device).fit(corpus, Budget(steps=2))
 
 
 def _counted_row(corpus: Corpus, context: int) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""`isingnpu npu`: what a user types, what is printed, written and refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isingnpu.cli import main
+from isingnpu.npu.images import planted_images
+from isingnpu.npu.store import write_machine
+
+TEXT = "the cat sat on the mat and the dog sat on the log. " * 120
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = planted_images(n_train=600, n_test=100)
+    path = tmp_path_factory.mktemp("images") / "set.npz"
+    (x, y), (u, v) = made.train, made.test
+    np.savez(path, x_train=x, y_train=y, x_test=u, y_test=v)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, object]:
+    assert main(["npu", *map(str, words), "--json"]) == 0
+    found: dict[str, object] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_default_machine_trains_is_saved_judged_and_drawn_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "m.npz"
+    made = run(capsys, "train", "--steps", 30, "--out", file)
+    assert set(made) >= {"task", "score", "metric", "params", "budget", "ledger", "provenance"}
+    assert made["steps"] == 30
+    again = run(capsys, "train", "--steps", 30)
+    assert made["score"] == again["score"]
+    judged = run(capsys, "eval", file)
+    assert judged["score"] == made["score"]
+    drawn = run(capsys, "sample", file, "--count", 3, "--seed", 5)["sample"]
+    assert [len(line) for line in drawn] == [20, 20, 20]  # type: ignore[attr-defined]
+    assert drawn == run(capsys, "sample", file, "--count", 3, "--seed", 5)["sample"]
+
+
+def test_text_machine_trains_and_goes_on(
+    tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, design = tmp_path / "t.npz", "hidden alone"
+    words = ("train", "--text", text, "--design", design)
+    whole = run(capsys, *words, "--steps", 6)
+    run(capsys, *words, "--steps", 3, "--out", file)
+    on = run(capsys, "train", "--text", text, "--resume", file, "--steps", 6)
+    assert on["steps"] == 6
+    assert whole["params"] == on["params"]
+    main(["npu", "sample", str(file), "--text", str(text), "--count", "40"])
+    assert len(capsys.readouterr().out) >= 40
+
+
+def test_image_machine_is_scored_with_its_binomial_error(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "i.npz"
+    made = run(capsys, "train", "--images", images, "--design", "dense", "--steps", 3, "--seeds",
+               2, "--out", file)  # fmt: skip
+    assert made["seeds"] == [0, 1]
+    score = run(capsys, "eval", file, "--mnist", images)["score"]
+    share = score["value"] / 100  # type: ignore[index]
+    error = 100 * (max(share * (1 - share), 0.01) / 100) ** 0.5
+    assert score["error"] == pytest.approx(error)  # type: ignore[index]
+    drawn = run(capsys, "sample", file, "--images", images, "--count", 2)["sample"]
+    assert all("label" in line for line in drawn)  # type: ignore[attr-defined]
+
+
+def test_comparison_is_written_and_read_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    made = run(
+        capsys, "compare", "--cpu-seconds", 0.05, "--seeds", 2, "--no-backprop", "--out", out
+    )
+    rows = made["rows"]
+    assert [row["learning"] for row in rows] == ["two-phase"] * 4  # type: ignore[attr-defined]
+    assert {Path(name).name for name in made["files"]} == {  # type: ignore[attr-defined]
+        "rows.jsonl",
+        "comparison-0.png",
+    }
+    assert main(["npu", "compare", str(out / "rows.jsonl")]) == 0
+    table = capsys.readouterr().out
+    assert "pseudo-likelihood" in table
+    assert "not measured" in table
+
+
+def test_designs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["npu", "train", "--design", "help"]) == 0
+    assert "PCD-1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--design", "perceptron"], "unknown design 'perceptron'"),
+        (["train", "--steps", "0"], "must be positive"),
+        (["train", "--seeds", "0"], "--seeds"),
+        (["train", "--text", "absent.txt"], "absent.txt"),
+        (["train", "--text", "a", "--images", "b"], "not both"),
+        (["eval", "absent.npz"], "absent.npz"),
+        (["eval", "other.npz"], "which this command does not run"),
+        (["eval", "text.txt"], "not a saved machine"),
+        (["sample", "other.npz", "--count", "0"], "--count"),
+        (["compare", "--seeds", "0"], "--seeds"),
+        (["compare", "text.txt"], "text.txt:1"),
+        (["train", "--resume", "other.npz", "--seeds", "2"], "leave out --seeds"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT)
+    write_machine("other.npz", "toaster", {}, {})
+    assert main(["npu", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("isingnpu: error: ")
+    assert err.count("\n") == 1
+    assert message in err
