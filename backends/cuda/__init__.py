@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from isingnpu.backend import Plan, Request
 
+from .clusters import SwendsenWangPlan
 from .cupy_device import CupyDevice
 from .device import Device
 from .lanes import LanePlan
 
-KERNELS = {plan.kernel: plan for plan in (LanePlan,)}
+KERNELS = {plan.kernel: plan for plan in (SwendsenWangPlan, LanePlan)}
 
 
 def choose_kernel(request: Request) -> str:
