@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+
 from ..cpu.lanes_estimate import estimates
 from ..cpu.lanes_limits import exact_limits
 from .device import Code, Device, Properties, require, scalars
