@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     print(bench.table(records))
     out = a.out or (None if a.quick else FOLDER / "results" / f"{_slug(machine['device'])}.jsonl")
     if out is not None:
-        bench.append_jsonl(out, records, machine)
+        bench.append_jsonl(out, records, machine, at=a.commit)
     return 0
 
 
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="tiny sizes: tests the benchmark")
     parser.add_argument("--out", type=Path, help="append to this file")
+    parser.add_argument("--commit", help="of a copy that lacks .git (default: of the checkout)")
     return parser
 
 

@@ -3,7 +3,6 @@ where nothing can be. The GPU's sensors are played."""
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -78,7 +77,7 @@ def played(monkeypatch):
 @needs_host
 def test_every_case_and_ceiling_gives_a_record_on_one_line(tmp_path, capsys):
     out = tmp_path / "gpu.jsonl"
-    arguments = ["gpu", "--quick", "--backend", "cuda-host", "--out", str(out)]
+    arguments = ["gpu", "--quick", "--backend", "cuda-host", "--out", str(out), "--commit", "c0"]
     assert checkout.main(arguments) == 0
     (session,) = bench.read_jsonl(out)
     assert [r.case for r in session.records] == [*ceilings.NAMES, *(case.name for case in CASES)]
@@ -91,7 +90,7 @@ def test_every_case_and_ceiling_gives_a_record_on_one_line(tmp_path, capsys):
         assert record.notes == ("joules not measured: no GPU",)
         assert (gpu.CORE in record.ratio_to) == (record.case in CPU_SWEEPS)
     assert session.machine["device"] == "host"
-    assert json.loads(out.read_text())["commit"] == session.commit
+    assert session.commit == "c0"
     assert "gpu-square-4096-p10" in capsys.readouterr().out
 
 
@@ -203,6 +202,13 @@ def test_the_line_names_board_driver_clocks_and_idle_power(played, monkeypatch):
     assert machine["power limit W"] == 700
     assert machine["idle W"] == pytest.approx(100.0)
     assert made[0].joules > 0
+
+
+def test_a_gpu_says_where_it_is_plugged_in(monkeypatch):
+    device = SimpleNamespace(pci_bus_id="0000:01:00.0")
+    fake = SimpleNamespace(cuda=SimpleNamespace(Device=lambda index: device))
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    assert find_backend("cuda").device.bus == "0000:01:00.0"
 
 
 @pytest.mark.parametrize(

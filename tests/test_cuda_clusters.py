@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +14,10 @@ from laws import alone_faults, cut_faults
 from isingnpu import IsingModel, lattice, rng, sample
 from isingnpu.backend import State, get_backend
 from isingnpu.backends import reference
-from isingnpu.backends.cuda import CudaBackend, clusters
+from isingnpu.backends.cuda import CudaBackend, clusters, sources
+from isingnpu.backends.cuda import compiler as nvrtc
 from isingnpu.backends.cuda.clusters import Shape, SwendsenWangPlan
-from isingnpu.backends.cuda.device import OutOfMemory
+from isingnpu.backends.cuda.device import Code, OutOfMemory
 from isingnpu.backends.cuda.host import HostDevice, compiler
 from isingnpu.backends.reference import ClusterPlan
 
@@ -145,6 +147,28 @@ def test_shapes_fill_the_device_and_no_more():
     assert Shape.choose(device, 3, 1 << 22) == Shape(88, 512, 3)
     assert Shape.choose(device, 1000, 1 << 22) == Shape(1, 512, 264)
     assert Shape.choose(device, 1000, 1) == Shape(1, 64, 1000)
+
+
+@pytest.mark.parametrize("rounds", [10, 7])
+@pytest.mark.parametrize("lattice_code", [0, 1])
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "sm_120"])
+def test_kernels_compile_without_spills_for_two_blocks_on_a_multiprocessor(
+    arch, lattice_code, rounds
+):
+    try:
+        nvrtc.version()
+    except Exception as error:
+        pytest.skip(f"NVRTC: {error}")
+    code = Code.of("clusters.cu", LATTICE=lattice_code, ROUNDS=rounds)
+    cubin, usage = nvrtc.compile_cubin(code, arch)
+    assert set(usage) == set(sources.kernel_names(code))
+    for used in usage.values():
+        assert (used.spilled, used.stack) == (0, 0)
+        assert used.registers * clusters.RESIDENT <= 1 << 16
+    # 64-bit ELF: program headers, the last of a cubin's parts, end with the file
+    (headers,) = struct.unpack_from("<Q", cubin, 32)
+    size, number = struct.unpack_from("<HH", cubin, 54)
+    assert headers + size * number == len(cubin)
 
 
 def test_wolff_and_other_kernels_are_refused():

@@ -153,10 +153,18 @@ class SwendsenWangPlan:
         flips = self.device.get(self.memory["since"])
         return State(self._unpacked("spins"), self._unpacked("best"), flips)
 
-    def _unpacked(self, name: str) -> Array:
+    def spins_on_device(self) -> Any:
+        """(replicas, sites) int8, an array of the device; a GPU's has `__dlpack__` and
+        `__cuda_array_interface__`."""
+        return self._on_device("spins")
+
+    def _on_device(self, name: str) -> Any:
         made = self.device.empty((len(self.request.replicas), self.request.model.n), np.int8)
         self._copy("unpack", self.memory[name], made)
-        return self.device.get(made)
+        return made
+
+    def _unpacked(self, name: str) -> Array:
+        return self.device.get(self._on_device(name))
 
     def _copy(self, kernel: str, given: Any, made: Any) -> None:
         n, replicas = self.request.model.n, len(self.request.replicas)

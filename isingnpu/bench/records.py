@@ -113,9 +113,14 @@ def this_machine() -> dict[str, Any]:
 
 
 def append_jsonl(
-    path: FilePath, records: Sequence[Record], machine: Mapping[str, Any] | None = None
+    path: FilePath,
+    records: Sequence[Record],
+    machine: Mapping[str, Any] | None = None,
+    *,
+    at: str | None = None,
 ) -> None:
-    """One more line: records, machine (this one if None), version, commit, date (UTC).
+    """One more line: records, machine (this one if None), version, commit (that of the checkout
+    if `at` is None), date (UTC).
 
     The folder is made if there is none; the old lines are kept whatever happens."""
     path = Path(path)
@@ -123,7 +128,7 @@ def append_jsonl(
         "records": [record.to_json() for record in records],
         "machine": dict(this_machine() if machine is None else machine),
         "version": __version__,
-        "commit": commit(),
+        "commit": commit() if at is None else at,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
