@@ -1,6 +1,7 @@
 """`python -m benchmarks`: `isingnpu bench` from a checkout, with its records kept in results/.
 
 python -m benchmarks [SUITE or CASE ...] [options of isingnpu bench]
+python -m benchmarks gpu [CASE ...]  one GPU; see benchmarks/gpu.py
 python -m benchmarks report         rewrite the tables of README.md from results/
 python -m benchmarks compare A B    two files of records
 """
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import gpu
 from isingnpu import bench, cli
 
 FOLDER = Path(__file__).resolve().parent
@@ -26,6 +28,8 @@ def results_file() -> Path:
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status. Quick runs are kept only where --out says so."""
+    if arguments[:1] == ["gpu"]:
+        return gpu.main(arguments[1:])
     if arguments == ["report"]:
         return cli.main(["bench", "report", str(FOLDER)])
     if arguments[:1] == ["compare"]:

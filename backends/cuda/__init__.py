@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from isingnpu.backend import Plan, Request
 
+from .clusters import SwendsenWangPlan
 from .cupy_device import CupyDevice
 from .device import Device
 from .lanes import LanePlan
 from .lattice import LatticePlan
 
 # The first that has no obstacle runs.
-KERNELS = {plan.kernel: plan for plan in (LatticePlan, LanePlan)}
+KERNELS = {plan.kernel: plan for plan in (SwendsenWangPlan, LatticePlan, LanePlan)}
 
 
 def choose_kernel(request: Request) -> str:

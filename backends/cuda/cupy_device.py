@@ -95,6 +95,13 @@ class CupyDevice:
             int(found["sharedMemPerBlockOptin"]),
         )
 
+    @property
+    def bus(self) -> str:
+        """Where the GPU is plugged in, by which NVML knows it."""
+        import cupy
+
+        return str(cupy.cuda.Device(self.index).pci_bus_id)
+
     @functools.cached_property
     def architecture(self) -> str:
         """Such as sm_90."""

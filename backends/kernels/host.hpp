@@ -1,6 +1,7 @@
 // Runs CUDA C++ kernels on the processor: one thread of the system, every CUDA thread a fiber.
 //
-// A fiber runs until it meets a barrier, a warp operation or __nanosleep. A warp goes on when all
+// A fiber runs until it meets a barrier, a warp operation, __nanosleep, or one of the atomics that
+// algorithms retry (min, max, compare and swap), before which others run. A warp goes on when all
 // lanes of the mask have arrived, a block when all its threads have. Blocks run one after another,
 // or side by side when launched together (cooperative launch). The order of fibers and blocks is
 // an argument: 0 forward, 1 reverse, above 1 the seed of a shuffle that is renewed at every turn;
@@ -410,16 +411,19 @@ template <class T, class V> static T atomicOr(T* at, V v) { T o = *at; *at = o |
 template <class T, class V> static T atomicAnd(T* at, V v) { T o = *at; *at = o & (T)v; return o; }
 template <class T, class V> static T atomicExch(T* at, V v) { T o = *at; *at = (T)v; return o; }
 template <class T, class V> static T atomicMin(T* at, V v) {
+    host::leave(host::READY);
     T o = *at;
     *at = (T)v < o ? (T)v : o;
     return o;
 }
 template <class T, class V> static T atomicMax(T* at, V v) {
+    host::leave(host::READY);
     T o = *at;
     *at = (T)v > o ? (T)v : o;
     return o;
 }
 template <class T, class U, class V> static T atomicCAS(T* at, U expected, V v) {
+    host::leave(host::READY);
     T o = *at;
     if (o == (T)expected) *at = (T)v;
     return o;
@@ -460,3 +464,5 @@ static inline float __fmul_rn(float a, float b) { return a * b; }
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
 static inline float __int2float_rn(int x) { return (float)x; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
+static inline double __dadd_rn(double a, double b) { return a + b; }

@@ -9,6 +9,8 @@
 #define PHILOX_W1 0xBB67AE85u
 
 // Streams of isingnpu.rng.Stream, at their place in the last counter word.
+#define STREAM_BOND (8u << 5)
+#define STREAM_COIN (9u << 5)
 #define STREAM_SHARED (13u << 5)
 
 __device__ __forceinline__ void philox_round(u32 x[4], u32 k0, u32 k1) {

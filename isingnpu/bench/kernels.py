@@ -48,9 +48,9 @@ def measure_kernel(case: KernelCase, options: Options) -> Record:
     reads = min(case.reads, QUICK_READS) if options.quick else case.reads
     sweeps = QUICK_SWEEPS if options.quick else case.sweeps
     betas = case.betas(model, sweeps)
-    request = _request(case, model, reads, options)
+    request = request_of(case, model, reads, options)
     plan = get_backend(options.backend).plan(request)
-    start = State.at(_first_spins(request))
+    start = State.at(first_spins(request))
     ours = OwnSweeps("isingnpu", plan, start, betas, options.clock, case.counted)
     rivals, notes = _rivals(case, request, ours, options)
     speeds = _alternate([ours, *rivals], options.repeats)
@@ -102,7 +102,8 @@ def _measure_elsewhere(case: KernelCase, options: Options) -> Record:
     return replace(record, notes=(*record.notes, f"code for {case.processor}, in a child process"))
 
 
-def _request(case: KernelCase, model: IsingModel, reads: int, options: Options) -> Request:
+def request_of(case: KernelCase, model: IsingModel, reads: int, options: Options) -> Request:
+    """What a case asks of a backend."""
     dynamics = get_dynamics(case.dynamics, case.clusters)
     return Request(
         model=model,
@@ -116,7 +117,7 @@ def _request(case: KernelCase, model: IsingModel, reads: int, options: Options) 
     )
 
 
-def _first_spins(request: Request) -> Array:
+def first_spins(request: Request) -> Array:
     """Random, but all up for clusters, which would stay small for many sweeps."""
     if request.dynamics.moves_clusters:
         return np.ones((len(request.replicas), request.model.n), np.int8)

@@ -18,7 +18,7 @@ from isingnpu.archive import FilePath, replacing
 from isingnpu.bench.peer import PEERS
 from isingnpu.run import commit, processor_name
 
-NUMBERS = ("value", "low", "high", "cycles")  # nan where not measured
+NUMBERS = ("value", "low", "high", "cycles", "joules")  # nan where not measured
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Record:
     value, low, high: median, least and largest of the repeats for metric "throughput"; median
     and 68 % interval of the posterior for "TTS99". ratio_to: how many times faster than the
     peer; ratio_range: least and largest of the repeats, or the 68 % interval. replicas: reads
-    per repeat. cycles: per update, of a processor whose frequency could be measured. samples:
-    updates/ns, or seconds per read, of each repeat. successes: reads at the
-    target, of replicas * repeats. excluded: what the time leaves out.
+    per repeat. cycles: per update, of a processor whose frequency could be measured. joules: per
+    update, from a sensor. samples: updates/ns, or seconds per read, of each repeat. successes:
+    reads at the target, of replicas * repeats. excluded: what the time leaves out.
     """
 
     case: str
@@ -40,6 +40,7 @@ class Record:
     low: float = math.nan
     high: float = math.nan
     cycles: float = math.nan
+    joules: float = math.nan
     ratio_to: Mapping[str, float] = field(default_factory=dict)
     ratio_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     n: int = 0
@@ -112,9 +113,14 @@ def this_machine() -> dict[str, Any]:
 
 
 def append_jsonl(
-    path: FilePath, records: Sequence[Record], machine: Mapping[str, Any] | None = None
+    path: FilePath,
+    records: Sequence[Record],
+    machine: Mapping[str, Any] | None = None,
+    *,
+    at: str | None = None,
 ) -> None:
-    """One more line: records, machine (this one if None), version, commit, date (UTC).
+    """One more line: records, machine (this one if None), version, commit (that of the checkout
+    if `at` is None), date (UTC).
 
     The folder is made if there is none; the old lines are kept whatever happens."""
     path = Path(path)
@@ -122,7 +128,7 @@ def append_jsonl(
         "records": [record.to_json() for record in records],
         "machine": dict(this_machine() if machine is None else machine),
         "version": __version__,
-        "commit": commit(),
+        "commit": commit() if at is None else at,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
