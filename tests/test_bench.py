@@ -15,8 +15,9 @@ from scipy import stats
 
 from isingnpu import IsingModel, anneal, bench, disorder, exact, lattice, write
 from isingnpu.backend import get_backend
-from isingnpu.bench import cases, kernels, peer, targets
+from isingnpu.bench import cases, ceilings, kernels, peer, targets
 from isingnpu.bench.cases import KERNELS, TARGETS, KernelCase, Options, TargetCase
+from isingnpu.bench.ceilings import CEILINGS, measure_ceiling
 from isingnpu.bench.checkerboard import Checkerboard
 from isingnpu.bench.clock import clock_name, clock_of, timed
 from isingnpu.statistics import time_to_target
@@ -139,6 +140,65 @@ def test_a_missing_file_is_a_record_that_says_where_it_was_looked_for(tmp_path):
     assert not record.measured
     assert record.to_json()["value"] is None
     assert record.notes[0].startswith(f"not measured: no G1.txt in {tmp_path} or its gset/")
+
+
+def test_the_dense_case_takes_the_instance_of_the_data_folder(tmp_path):
+    (case,) = (case for case in KERNELS if case.name == "dense-k2000")
+    weights = np.random.default_rng(1).integers(0, 2, 2000 * 1999 // 2)
+    (tmp_path / "k2000").mkdir()
+    np.save(tmp_path / "k2000" / "k2000c_seed1_bits.npy", np.packbits(weights.astype(np.uint8)))
+    model = case.build(options(quick=False, data=tmp_path))
+    assert model.n_edges == weights.size
+    spins = np.where(np.random.default_rng(2).integers(0, 2, 2000), 1, -1)
+    energy, start = 0, 0
+    for i in range(2000):
+        row = weights[start : start + 1999 - i]
+        energy += spins[i] * ((2 * row - 1) @ spins[i + 1 :])
+        start += row.size
+    assert model.energy(spins) == energy
+    assert case.instance(options(quick=False, data=tmp_path)).startswith("instance of k2000/")
+
+
+def test_the_dense_case_says_that_it_took_its_own_instance(tmp_path):
+    (record,) = bench.run_suite(["dense-k2000"], quick=True, repeats=1, data=tmp_path)
+    assert record.notes[0].startswith("own instance of seed 1: k2000/k2000c_seed1_bits.npy")
+
+
+def test_a_file_of_another_size_is_refused(tmp_path):
+    (tmp_path / "k2000").mkdir()
+    np.save(tmp_path / "k2000" / "k2000c_seed1_bits.npy", np.zeros(10, np.uint8))
+    (case,) = (case for case in KERNELS if case.name == "dense-k2000")
+    with pytest.raises(ValueError, match="has 80 bits, not 1999000"):
+        case.build(options(quick=False, data=tmp_path))
+
+
+def test_ceilings_are_rates_of_the_instructions_they_name():
+    records = bench.run_suite(["ceilings"], quick=True, repeats=1)
+    if not records[0].measured:
+        pytest.skip(records[0].notes[0])
+    assert records[0].unit == "cycles per ns"
+    assert all(record.measured and record.value > 0 for record in records)
+    by_name = {record.case: record.kernel for record in records}
+    assert by_name["ceiling-product"] == "vpmuludq"
+    assert by_name["ceiling-philox"] == "vpmuludq vpsrlq vpternlogq"
+
+
+def test_a_rate_is_instructions_over_cycles_of_the_chain(monkeypatch):
+    monkeypatch.setattr(ceilings, "_obstacle", lambda: None)
+    monkeypatch.setattr(ceilings, "_compiled", lambda lines, memory: lambda rounds, at: None)
+    (case,) = (case for case in CEILINGS if case.name == "ceiling-logic")
+    record = measure_ceiling(case, options(durations=(3.0, 2.0)))
+    assert record.samples == (1.5, 1.5, 1.5)  # 48 cycles in 3 s, 48 instructions in 2 s
+    (chain,) = (case for case in CEILINGS if case.name == "ceiling-clock")
+    record = measure_ceiling(chain, options(durations=(4.8e-6, 1.0)))
+    assert record.value == pytest.approx(1.0, rel=1e-12)  # 100 x 48 cycles in 4800 ns
+
+
+def test_ceilings_are_not_measured_without_the_instructions(monkeypatch):
+    monkeypatch.setattr(ceilings, "_obstacle", lambda: "the processor lacks avx512f")
+    record = measure_ceiling(CEILINGS[0], options())
+    assert not record.measured
+    assert record.notes == ("not measured: the processor lacks avx512f",)
 
 
 def test_the_data_argument_comes_before_the_environment(small_gset, tmp_path, monkeypatch):

@@ -60,6 +60,11 @@ class Kernel(ir.Static):
         return max(0, self.number - 1).bit_length()
 
     @property
+    def choices(self) -> int:
+        """Vectors of all planes that thresholds can have, 0 where they are computed instead."""
+        return 1 << self.number if 0 < self.number <= 3 else 0
+
+    @property
     def tabulated(self) -> int:
         """Words tabulated per word of a row."""
         return 1 + 3 * CALLS

@@ -21,7 +21,8 @@ def work_words(config, vectors):
     capacity = max(QUEUE, vectors * config.lanes) + config.pair
     sizes = [
         32, 64 * config.number, vectors * config.lanes * config.tabulated,
-        capacity * config.queued, 3 * config.pair, 8, 8 * (2 + len(config.slots) // 8),
+        capacity * config.queued, max(3 * config.pair + 1, config.choices * config.lanes), 8,
+        8 * (2 + len(config.slots) // 8),
     ]  # fmt: skip
     starts = np.cumsum([0] + [-(-size // 8) * 8 for size in sizes])
     return int(starts[-1]), tuple(int(start) for start in starts[:-1]), capacity
@@ -35,6 +36,17 @@ def _expand(masks, row):
         for m in range(n):
             bit = (row[m] >> uint64(63 - plane)) & uint64(1)
             masks[uint64(plane * n + m)] = uint64(0) - bit
+
+
+@njit(inline="always")
+def _choose(masks, row, size):
+    """For each plane of the first calls, where the vector of its polynomial is kept."""
+    n = row.size
+    for plane in range(8):
+        chosen = uint64(0)
+        for m in range(n):
+            chosen |= ((row[m] >> uint64(63 - plane)) & uint64(1)) << uint64(m)
+        masks[uint64(plane * n)] = chosen * uint64(size)
 
 
 @njit(cache=True, nogil=True)
@@ -70,6 +82,8 @@ def run(
     work[places[5]] = 0
     for t in range(which.size):
         _expand(mask_words, coefficients[which[t]])
+        if config.choices:
+            _choose(mask_words, coefficients[which[t]], 8 * config.lanes)
         sweep = first + t
         sample = every > 0 and (sweep + 1) % every == 0
         watched = track or sample
@@ -91,7 +105,7 @@ def run(
                     stop = min(end, row + batch)
                     queued = bitlattice_visit.update(
                         config, colour, uint64(row), uint64(stop), uint64(vectors), clock, table,
-                        masks, keys, queue, room, flips,
+                        masks, keys, queue, room, scratch, flips,
                     )  # fmt: skip
                     call = 4
                     while queued > 0 and call < 32:

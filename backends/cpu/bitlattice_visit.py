@@ -45,10 +45,12 @@ def update(
     keys: Word,
     queue: Word,
     capacity: Word,
+    choices: Word,
     flips: Word,
 ) -> Word:
     """Visit the rows begin .. end - 1 of a colour; returns how many words are queued.
 
+    masks: of each plane its polynomial, or where among the `choices` its vector will be;
     capacity: bytes between the arrays of the queue; flips: address of a count to add to."""
     kind, size = words(config), 8 * config.lanes
     queued = code.variable(code.word(I64, 0))
@@ -62,8 +64,12 @@ def update(
             offset = j * size
             own = line.load(line.own, offset)
             bits = count(config.slots, *line.bonds(offset, _counted(config, own)))
+            terms = _exchanged_monomials(config, bits)
+            for k in range(config.choices):
+                code.store(_sum(code, config, k, terms), choices, size * k)
+            code.fence()
             planes = draw(code, config, table + j * (size * config.tabulated), keys, product)
-            below, tied = _compare(code, config, masks, bits, planes)
+            below, tied = _compare(code, config, masks, choices, terms, planes)
             open_ = _uphill(code, config, bits, line, offset) & tied
             change = _change(config, own, below, open_, bits, line, offset)
             code.store(own ^ change, line.own + offset)
@@ -78,20 +84,37 @@ def update(
     return queued.get()
 
 
+def _exchanged_monomials(config: Kernel, bits: list[Any]) -> list[Any]:
+    """The monomials of N, their halves exchanged as are those of the planes."""
+    turned = [bit if bit is None else exchanged(bit) for bit in bits[: config.digits]]
+    return monomials(turned, config.number)
+
+
 def _compare(
-    code: Code, config: Kernel, masks: Word, bits: list[Any], planes: list[Word]
+    code: Code, config: Kernel, masks: Word, choices: Word, terms: list[Any], planes: list[Word]
 ) -> tuple[Word, Word]:
     """Sites whose first random bits are below those of the threshold, and those where they are
     equal, from planes with their halves exchanged."""
-    turned = [bit if bit is None else exchanged(bit) for bit in bits[: config.digits]]
-    terms = monomials(turned, config.number)
     kind = words(config)
     below, tied = code.word(kind, 0), code.word(kind, -1)
     for plane in reversed(range(2 * CALLS)):
-        t, r = _threshold(code, config, masks, plane, terms, config.lanes), planes[plane]
+        r = planes[plane]
+        if config.choices:
+            t = code.load(choices + code.load(masks, I64, 8 * plane * config.number), kind)
+        else:
+            t = _threshold(code, config, masks, plane, terms, config.lanes)
         below = fused(code, lambda t, r, m: (t & ~r) | (~(t ^ r) & m), t, r, below)
         tied = fused(code, lambda t, r, m: ~(t ^ r) & m, t, r, tied)
     return exchanged(below), exchanged(tied)
+
+
+def _sum(code: Code, config: Kernel, chosen: int, terms: list[Any]) -> Word:
+    """1 for bit 0 of `chosen`, XOR the monomials of its other bits."""
+    value = code.word(words(config), -(chosen & 1))
+    for m, term in enumerate(terms, 1):
+        if chosen >> m & 1 and term is not None:
+            value = value ^ term
+    return value
 
 
 def _threshold(
@@ -161,7 +184,7 @@ def finish(
     call: the last counter word; masks: those of the call's first plane; scratch: 3 pairs of
     vectors. A round of Philox waits for its products, so two vectors go side by side."""
     kind, size = ir.vector(I64, config.pair), 8 * config.pair
-    left = code.variable(code.word(I64, 0))
+    left, flipped = code.variable(code.word(I64, 0)), code.variable(code.word(kind, 0))
     with code.loop((queued + (config.pair - 1)) >> (config.pair.bit_length() - 1)) as j:
         start, at = j * config.pair, queue + j * size
         entry = [code.load(at + capacity * k, kind) for k in range(config.queued)]
@@ -177,9 +200,12 @@ def finish(
             open_ = open_ & ~(t ^ r)
         # equal in all planes is not below
         settled = (call & 31).compare("==", 31).where(before, before & ~open_)
-        for k, value in enumerate((accepted, settled, place)):
-            code.store(value, scratch, k * size)
-        _apply(code, config, colour, queued - start, scratch, flips)
+        base, stride = (code.load(colour, I64, 8 * field) for field in (OWN, STRIDE))
+        word = code.splat(base, config.pair) + ((place & LOW) << 3)
+        word = word + (place >> 32) * code.splat(stride & LOW, config.pair)
+        word = real.where(word, code.splat(scratch + 3 * size, config.pair))
+        flipping = _apply(code, config, accepted, settled, word, scratch)
+        flipped.set(flipped.get() + popcount(code, flipping))
         for half in (0, config.lanes):
             own = [w.shuffle(w, range(half, half + config.lanes)) for w in (open_, *entry[1:])]
             kept = own[0].compare("!=", 0)
@@ -187,24 +213,23 @@ def finish(
                 to = queue + (left.get() << 3) + capacity * k
                 code.store(compress(code, value, kept), to)
             left.set(left.get() + how_many(code, kept))
+    code.store(code.load(flips, I64) + total(code, flipped.get()), flips)
     return left.get()
 
 
 def _apply(
-    code: Code, config: Kernel, colour: Word, remaining: Word, scratch: Word, flips: Word
-) -> None:
-    """Write the decisions of two vectors of queued words."""
-    size, most = 8 * config.pair, code.word(I64, config.pair)
-    own, stride = code.load(colour, I64, 8 * OWN), code.load(colour, I64, 8 * STRIDE)
-    flipped = code.variable(code.load(flips, I64))
-    with code.loop(remaining.compare("<", most).where(remaining, most)) as lane:
-        at = scratch + (lane << 3)
-        accepted, place = code.load(at, I64), code.load(at, I64, 2 * size)
-        word = own + (place >> 32) * stride + ((place & LOW) << 3)
-        old = code.load(word, I64)
-        new = old ^ accepted
+    code: Code, config: Kernel, accepted: Word, settled: Word, word: Word, scratch: Word
+) -> Word:
+    """Write the decisions of two vectors of queued words, whose addresses are `word`; returns
+    the sites that flip."""
+    size = 8 * config.pair
+    for k, value in enumerate((accepted, settled, word)):
+        code.store(value, scratch, k * size)
+    for lane in range(0, size, 8):
+        to = code.load(scratch, I64, 2 * size + lane)
+        old, change = code.load(to, I64), code.load(scratch, I64, lane)
         if config.heat_bath:
-            new = (old & ~code.load(at, I64, size)) | accepted
-        code.store(new, word)
-        flipped.set(flipped.get() + code.call("llvm.ctpop.i64", I64, old ^ new))
-    code.store(flipped.get(), flips)
+            change = (old & code.load(scratch, I64, size + lane)) ^ change
+            code.store(change, scratch, lane)
+        code.store(old ^ change, to)
+    return code.load(scratch, accepted.type) if config.heat_bath else accepted

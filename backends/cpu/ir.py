@@ -236,6 +236,10 @@ class Code:
         hints = [self.word(I32, x) for x in (0, 3, 1)]  # read, keep close, data
         self.call("llvm.prefetch.p0", ir.VoidType(), pointer, *hints)
 
+    def fence(self) -> None:
+        """LLVM moves no load or store across; the processor does nothing."""
+        self.builder.fence("seq_cst", "singlethread")
+
     def loop(self, count: Word) -> Any:
         """`with code.loop(n) as k:` runs the block for k = 0 .. n - 1; values that live from one
         round to the next go through `variable`."""

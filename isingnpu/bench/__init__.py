@@ -17,6 +17,7 @@ from pathlib import Path
 from isingnpu.archive import FilePath
 from isingnpu.backend import get_backend
 from isingnpu.bench.cases import SUITES, KernelCase, Options, TargetCase
+from isingnpu.bench.ceilings import CEILINGS, CeilingCase, measure_ceiling
 from isingnpu.bench.clock import clock_name, clock_of
 from isingnpu.bench.critical import CRITICAL, CriticalCase, measure_critical
 from isingnpu.bench.kernels import measure_kernel
@@ -40,13 +41,14 @@ __all__ = [
 ]
 
 
-# Minutes; `critical` beside packages that few have.
-ON_REQUEST: dict[str, tuple[CriticalCase | PointCase, ...]] = {
+# Minutes, `critical` beside packages that few have; `ceilings` is about the processor alone.
+ON_REQUEST: dict[str, tuple[CriticalCase | PointCase | CeilingCase, ...]] = {
     "critical": CRITICAL,
     "points": POINTS,
     "coverage": COVERAGE,
+    "ceilings": CEILINGS,
 }
-Case = KernelCase | TargetCase | CriticalCase | PointCase
+Case = KernelCase | TargetCase | CriticalCase | PointCase | CeilingCase
 
 
 def run_suite(
@@ -104,6 +106,8 @@ def _measure(case: Case, options: Options, progress: Callable[[str], object]) ->
             return measure_critical(case, options)
         if isinstance(case, PointCase):
             return measure_point(case, options)
+        if isinstance(case, CeilingCase):
+            return measure_ceiling(case, options)
         if isinstance(case, KernelCase):
             return measure_kernel(case, options)
         return measure_target(case, options)

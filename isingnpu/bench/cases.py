@@ -65,7 +65,8 @@ class KernelCase:
     peers: other packages, which make `peer_reads` reads; simple_sweeps: sweeps of our kernel for
     one read of any graph, 0 for none; checkerboard: beside `bench.checkerboard`. threads: 0 as
     asked for; wall: timed by the wall clock. processor: LLVM's name of the one that the code is
-    for, "" for this one. counted: "attempted" updates or "flips". clusters: of a Wolff sweep."""
+    for, "" for this one. counted: "attempted" updates or "flips". clusters: of a Wolff sweep.
+    instance: tells the notes which one was taken."""
 
     metric: ClassVar[str] = "throughput"
 
@@ -87,6 +88,7 @@ class KernelCase:
     wall: bool = False
     processor: str = ""
     counted: str = "attempted"
+    instance: Callable[[Options], str] | None = None
 
     @property
     def unit(self) -> str:
@@ -120,6 +122,43 @@ def _gset(name: str, options: Options) -> IsingModel:
     raise FileNotFoundError(f"no {name}.txt in {folder} or its gset/: {advice}")
 
 
+K2000_SITES = 2000
+K2000_FILE = "k2000/k2000c_seed1_bits.npy"
+
+
+def _k2000(options: Options) -> IsingModel:
+    """E = sum w s s over all pairs, w = +-1 the bits of K2000_FILE in row-major order of the upper
+    triangle, 1 for +1; without the file, or quick, a Sherrington-Kirkpatrick instance."""
+    path = _k2000_file(options)
+    if path is None:
+        n = 64 if options.quick else K2000_SITES
+        return disorder.sherrington_kirkpatrick(n, seed=options.seed)
+    n, pairs = K2000_SITES, K2000_SITES * (K2000_SITES - 1) // 2
+    bits = np.unpackbits(np.load(path))
+    if not pairs <= bits.size < pairs + 8:
+        raise ValueError(
+            f"{path} has {bits.size} bits, {pairs} filled up to whole bytes are wanted"
+        )
+    couplings = np.zeros((n, n), np.int64)
+    couplings[np.triu_indices(n, 1)] = 1 - 2 * bits[:pairs].astype(np.int64)
+    return IsingModel(couplings + couplings.T, np.zeros(n, np.int64))
+
+
+def _k2000_file(options: Options) -> Path | None:
+    """The file in the data folder, None if it is not there; quick cases do without."""
+    folder = options.data or _known_folder()
+    if options.quick or folder is None:
+        return None
+    return path if (path := folder / K2000_FILE).is_file() else None
+
+
+def _k2000_instance(options: Options) -> str:
+    path = _k2000_file(options)
+    if path is not None:
+        return f"instance of {K2000_FILE}"
+    return f"own instance of seed {options.seed}: {K2000_FILE} is read from the data folder only"
+
+
 def _known_folder() -> Path | None:
     """$ISINGNPU_DATA, else shared/data beside the checkout, else None."""
     if "ISINGNPU_DATA" in os.environ:
@@ -151,6 +190,9 @@ def _square(o: Options) -> IsingModel:
 
 def _small_square(o: Options) -> IsingModel:
     return _periodic_square(32 if o.quick else 1024)
+
+
+SLAB_SWEEPS = 400  # a sweep takes 0.05 ms, what surrounds them 0.7 ms
 
 
 def _slab(o: Options) -> tuple[int, int, int]:
@@ -201,10 +243,11 @@ KERNELS = (
     _on_lattice("square-p10-avx2", _square, processor="haswell", checkerboard=True),
     _on_lattice("square-p10-2threads", _square, threads=2, wall=True, simple_sweeps=0),
     _on_lattice("square-1024", _small_square, peers=(NAME,), checkerboard=True),
-    _on_lattice("cubic-p10", lambda o: lattice.cubic(_slab(o))),
+    _on_lattice("cubic-p10", lambda o: lattice.cubic(_slab(o)), sweeps=SLAB_SWEEPS),
     _on_lattice(
         "ea3d-p10",
         lambda o: disorder.edwards_anderson(_slab(o), seed=o.seed),
+        sweeps=SLAB_SWEEPS,
         betas=_linear,
         peers=(NAME,),
     ),
@@ -221,8 +264,9 @@ KERNELS = (
     _in_planes("graph-regular6-1e6", partial(_regular, 1_000_000), sweeps=5, peers=()),
     _on_graph(
         "dense-k2000",
-        lambda o: disorder.sherrington_kirkpatrick(64 if o.quick else 2000, seed=o.seed),
+        _k2000,
         peer_reads=8,
+        instance=_k2000_instance,
     ),
     _on_graph("real-degree6", _real, sweeps=100, peer_reads=16),
     _on_graph("real-degree6-frozen", _real, sweeps=100, peer_reads=64, betas=_frozen),

@@ -53,6 +53,8 @@ def measure_kernel(case: KernelCase, options: Options) -> Record:
     start = State.at(first_spins(request))
     ours = OwnSweeps("isingnpu", plan, start, betas, options.clock, case.counted)
     rivals, notes = _rivals(case, request, ours, options)
+    if case.instance is not None:
+        notes.insert(0, case.instance(options))
     speeds = _alternate([ours, *rivals], options.repeats)
     _check(case.name, model, plan, betas)
     ratios = _ratios(speeds, notes)
