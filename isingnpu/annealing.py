@@ -167,7 +167,7 @@ def resume(
         longer = np.repeat(run.betas[-1:], sweeps, axis=0)
         run = replace(run, betas=np.concatenate([run.betas, longer]))
     s = run.settings
-    name = get_backend(backend or s.backend).name
+    name = get_backend(backend or s.backend, get_dynamics(s.dynamics, s.clusters)).name
     kernel = s.kernel if name == s.backend else None
     chosen = replace(s, backend=name, threads=threads or s.threads, kernel=kernel)
     run = replace(run, settings=chosen)
@@ -235,7 +235,7 @@ def _begin(
         first_replica=first_replica,
         layout=chosen.version,
         rounds=int(rounds),
-        backend=get_backend(backend).name,
+        backend=get_backend(backend, dynamics).name,
         threads=threads or len(os.sched_getaffinity(0)),
         track=method == "anneal",
         every=every if names else 0,

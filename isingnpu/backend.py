@@ -176,6 +176,19 @@ class Compiling(Protocol):
         """Compile those that usual requests need: (what, seconds) of each."""
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """A backend that has kernels for some dynamics only."""
+
+    def lacks(self, dynamics: Dynamics) -> str | None:
+        """Why it cannot move spins so, or None."""
+
+
+def lacks(backend: Backend, dynamics: Dynamics) -> str | None:
+    """Why the backend has no kernel for these dynamics, or None."""
+    return backend.lacks(dynamics) if isinstance(backend, Selective) else None
+
+
 def register(backend: Backend) -> None:
     """Make a backend known to this process by its name; "auto" never takes it.
 
@@ -214,14 +227,19 @@ def find_backend(name: str) -> Backend:
     raise ValueError(f"unknown backend {name!r}, allowed are {allowed}")
 
 
-def get_backend(name: str) -> Backend:
-    """The backend of that name, ready to plan. "auto" takes cuda if it can run, else cpu.
+def get_backend(name: str, dynamics: Dynamics | None = None) -> Backend:
+    """The backend of that name, ready to plan. "auto" takes cuda if it can run, and move spins by
+    these dynamics, else cpu.
 
     Raises ValueError for an unknown name and BackendUnavailable with the reason otherwise."""
     if name == "auto":
         for candidate in ("cuda", "cpu"):
-            if candidate in backend_names() and find_backend(candidate).unavailable() is None:
-                return find_backend(candidate)
+            if candidate not in backend_names():
+                continue
+            found = find_backend(candidate)
+            able = dynamics is None or lacks(found, dynamics) is None
+            if able and found.unavailable() is None:
+                return found
     chosen = find_backend(name)
     reason = chosen.unavailable()
     if reason is not None:

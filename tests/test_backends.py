@@ -31,6 +31,7 @@ from scipy import sparse
 from isingnpu import IsingModel, anneal, disorder, lattice, sample
 from isingnpu.backend import BackendUnavailable, backend_names, find_backend, get_backend
 from isingnpu.backends.reference import ReferencePlan
+from isingnpu.dynamics import get_dynamics
 
 NAMES = [name for name in backend_names() if name != "reference"]
 
@@ -351,6 +352,13 @@ def test_backend_that_cannot_run_says_why(monkeypatch):
     with pytest.raises(BackendUnavailable, match="'cpu' is not available: no such chip") as error:
         get_backend("cpu")
     assert (error.value.name, error.value.reason) == ("cpu", "no such chip")
+
+
+def test_auto_passes_over_a_device_that_lacks_the_dynamics(monkeypatch):
+    monkeypatch.setattr(type(find_backend("cuda")), "unavailable", lambda self: None)
+    assert get_backend("auto").name == "cuda"
+    assert get_backend("auto", get_dynamics("swendsen-wang")).name == "cuda"
+    assert get_backend("auto", get_dynamics("wolff")).name == "cpu"
 
 
 def test_auto_takes_a_backend_that_can_run_and_records_it():

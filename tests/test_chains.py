@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from isingnpu import IsingModel, ShortChain, disorder, exact, lattice, sample
+from isingnpu.backend import find_backend
 from isingnpu.criticality import (
     BadFit,
     OutOfRange,
     SmallBudget,
     chains,
+    find_beta_c,
     pilot,
     production,
 )
@@ -104,6 +106,16 @@ def test_local_moves_are_left_where_clusters_decorrelate_faster():
     assert lanes.moves(1.01 * limit / chains.LANE_COST, 0.5).dynamics == "wolff"
     graph = System.of([lattice.honeycomb(8)], 8)
     assert graph.moves(1.01 * limit, 0.5) == graph.local
+
+
+def test_a_device_without_wolff_moves_all_clusters_at_once():
+    system = System.of([lattice.square(8)], 8)
+    assert system.on(find_backend("cpu")) == system
+    moves = system.on(find_backend("cuda-host")).moves(math.inf, 0.5)
+    assert moves == chains.Moves("swendsen-wang", chains.CLUSTER_CHAINS, 1, system.cluster_cost)
+    point = find_beta_c("square", (4, 6, 8), sweeps=(200,) * 3, seed=1, backend="cuda-host")
+    same = find_beta_c("square", (4, 6, 8), sweeps=(200,) * 3, seed=1, backend="cpu")
+    assert point.beta_c == same.beta_c  # local moves at these sizes: the same bits
 
 
 def test_hot_and_cold_starts_differ_until_they_are_equilibrated():

@@ -7,6 +7,7 @@ one. Which kernel runs follows from the request alone and never changes the resu
 from __future__ import annotations
 
 from isingnpu.backend import Plan, Request
+from isingnpu.dynamics import Dynamics
 
 from .clusters import SwendsenWangPlan
 from .cupy_device import CupyDevice
@@ -45,6 +46,10 @@ class CudaBackend:
 
     def unavailable(self) -> str | None:
         return self.device.unavailable()
+
+    def lacks(self, dynamics: Dynamics) -> str | None:
+        """Wolff's clusters grow one site after another; Swendsen-Wang's are many at a time."""
+        return "it grows no single clusters" if dynamics.name == "wolff" else None
 
     def plan(self, request: Request) -> Plan:
         return KERNELS[choose_kernel(request)](request, self.device)

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 
 from isingnpu import rng
 from isingnpu.annealing import resume, sample
+from isingnpu.backend import Backend, lacks
 from isingnpu.bonds import cluster_bonds
 from isingnpu.criticality.estimators import OBSERVED, Box, Histogram
 from isingnpu.criticality.refusals import SmallBudget
+from isingnpu.dynamics import get_dynamics
 from isingnpu.layout import choose_layout
 from isingnpu.model import IsingModel
 from isingnpu.run import Run
@@ -59,12 +61,14 @@ class Moves:
 class System:
     """One size: its box, and its models, of one number of sites; several for a random graph.
 
-    local: how it moves as long as tau is short; cluster_cost: `Moves.cost` of clusters."""
+    local: how it moves as long as tau is short; cluster_cost: `Moves.cost` of clusters; clusters:
+    their dynamics, "swendsen-wang" where the backend has no Wolff clusters."""
 
     models: tuple[IsingModel, ...]
     box: Box
     local: Moves
     cluster_cost: float
+    clusters: str = "wolff"
 
     @classmethod
     def of(cls, models: Sequence[IsingModel], size: int) -> System:
@@ -84,7 +88,14 @@ class System:
         Wolff cluster has N m2 sites on average, a sweep of 1 / m2 of them flips N."""
         if tau * self.local.cost < CLUSTER_TAU * self.cluster_cost:
             return self.local
+        if self.clusters != "wolff":
+            return Moves(self.clusters, CLUSTER_CHAINS, 1, self.cluster_cost)
         return Moves("wolff", CLUSTER_CHAINS, max(1, round(1 / m2)), self.cluster_cost)
+
+    def on(self, backend: Backend) -> System:
+        """The system as this backend moves it."""
+        able = lacks(backend, get_dynamics("wolff")) is None
+        return replace(self, clusters="wolff" if able else "swendsen-wang")
 
     def work(self, moves: Moves, sweeps: int) -> float:
         """Of that many sweeps of all chains, in updates in bit planes."""

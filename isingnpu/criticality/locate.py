@@ -32,6 +32,7 @@ from isingnpu.criticality.requirements import (
 )
 from isingnpu.criticality.result import CriticalPoint, Quality, crossings, curves
 from isingnpu.criticality.universal import CriticalRatios, Universality
+from isingnpu.dynamics import get_dynamics
 from isingnpu.statistics import Estimate, Refusal, ShortChain
 
 
@@ -64,14 +65,15 @@ def find_beta_c(
     NoCrossing, OutOfRange, BadFit, StartRemembered, ShortChain and SmallBudget.
     """
     check_effort(budget_s, sweeps)
-    systems = build_systems(family, sizes, universality, instances)
+    taken = get_backend(backend, get_dynamics("wolff"))
+    systems = [s.on(taken) for s in build_systems(family, sizes, universality, instances)]
     if sweeps is not None and len(sweeps) != len(systems):
         raise ValueError(f"sweeps must be one for each of {len(systems)} sizes, got {sweeps}")
     model = systems[0].models[0]
     lattice = family if isinstance(family, str) else family_of(model)
     fixed, scaling = known_ratios(model, universality), exponents(model)
     bound = lower_bound(model, lattice)
-    key, name = rng.as_seed(seed), get_backend(backend).name
+    key, name = rng.as_seed(seed), taken.name
     Sampler(key, name, threads, Clock(math.inf)).compile(systems[0], bound)
     sampler = Sampler(key, name, threads, Clock(budget_s if sweeps is None else math.inf))
 

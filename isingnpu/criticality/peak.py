@@ -57,6 +57,7 @@ from isingnpu.criticality.requirements import check_order, family_of, lower_boun
 from isingnpu.criticality.result import CURVE_REACH, curves
 from isingnpu.criticality.reweight import STEP, observables, weighted, weights
 from isingnpu.criticality.spectral import beta_c_estimate
+from isingnpu.dynamics import get_dynamics
 from isingnpu.model import IsingModel
 from isingnpu.statistics import Estimate, ShortChain
 
@@ -95,9 +96,10 @@ def susceptibility_peak(
     """
     check_effort(budget_s, None if sweeps is None else [sweeps])
     bound = check_graph(model)
-    system = System.of([model], model.n)
+    taken = get_backend(backend, get_dynamics("wolff"))
+    system = System.of([model], model.n).on(taken)
     system = replace(system, box=replace(system.box, k=math.nan))  # no structure factor
-    key, name, irregular = rng.as_seed(seed), get_backend(backend).name, np.ptp(model.perron) > 0
+    key, name, irregular = rng.as_seed(seed), taken.name, np.ptp(model.perron) > 0
     Sampler(key, name, threads, Clock(math.inf), perron=irregular).compile(system, bound)
     clock = Clock(budget_s if sweeps is None else math.inf)
     sampler = Sampler(key, name, threads, clock, perron=irregular)
