@@ -27,6 +27,13 @@ def _loss(S, n, label, gain):
     return math.log(z) - gain * (S[n, label] - top)
 
 
+@njit(inline="always")
+def _accepts(change, beta, u):
+    """Metropolis, but a free flip by a coin: visits in a fixed order that accept every free flip
+    leave some states to themselves for ever."""
+    return change < 0 or u < (0.5 if change == 0 else math.exp(-beta * change))
+
+
 @njit(**_options)
 def losses(S, labels, gain, out):
     """(N,) loss of every sample."""
@@ -45,7 +52,7 @@ def sweep_output(U, T, S, labels, loss, gain, beta, own, u, new):
                 S[n, k] += turn * T[n, i]
                 new[n] = _loss(S, n, labels[n], gain)
                 change += new[n] - loss[n]
-            if change <= 0 or u[k, i] < math.exp(-beta * change):
+            if _accepts(change, beta, u[k, i]):
                 U[k, i] = -U[k, i]
                 accepted += 1
                 for n in range(N):
@@ -75,7 +82,7 @@ def sweep_hidden(W, x, F, T, U, S, labels, loss, gain, beta, own, u, new, turned
                         S[n, k] += 2.0 * state * U[k, j]
                     new[n] = _loss(S, n, labels[n], gain)
                     change += new[n] - loss[n]
-            if change <= 0 or u[j, i] < math.exp(-beta * change):
+            if _accepts(change, beta, u[j, i]):
                 W[j, i] = -W[j, i]
                 accepted += 1
                 for m in range(many):

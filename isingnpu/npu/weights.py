@@ -3,7 +3,8 @@
     E(w) = sum_n [ln sum_k exp(g S_nk) - g S_n,y(n)] - (attraction / R) sum_{a < b} w_a . w_b
     S = U sign(W x) with H hidden spins, or S = U x without
 
-Metropolis sweeps over all weights at rising beta, R replicas in turn. Replicas that attract each
+Metropolis sweeps over all weights at rising beta, R replicas in turn; a flip that costs nothing is
+made by a coin, without which sweeps in a fixed order are not ergodic. Replicas that attract each
 other look for wide minima (Baldassi et al., PNAS 113, E7655, 2016). A trial costs a pass over the
 samples: O(weights x samples) per sweep, which is why this is a study of small problems and not the
 trainer of the machines.
