@@ -110,12 +110,13 @@ def test_local_moves_are_left_where_clusters_decorrelate_faster():
 
 def test_a_device_without_wolff_moves_all_clusters_at_once():
     system = System.of([lattice.square(8)], 8)
-    assert system.on(find_backend("cpu")) == system
+    assert system.on(find_backend("cpu")).clusters == "wolff"
     moves = system.on(find_backend("cuda-host")).moves(math.inf, 0.5)
     assert moves == chains.Moves("swendsen-wang", chains.CLUSTER_CHAINS, 1, system.cluster_cost)
     point = find_beta_c("square", (4, 6, 8), sweeps=(200,) * 3, seed=1, backend="cuda-host")
     same = find_beta_c("square", (4, 6, 8), sweeps=(200,) * 3, seed=1, backend="cpu")
-    assert point.beta_c == same.beta_c  # local moves at these sizes: the same bits
+    # local moves at these sizes: the same bits, but for sums of structure factors
+    assert point.beta_c.value == pytest.approx(same.beta_c.value, rel=1e-10)
 
 
 def test_hot_and_cold_starts_differ_until_they_are_equilibrated():
