@@ -9,10 +9,13 @@ from __future__ import annotations
 from isingnpu.backend import Plan, Request
 
 from .cupy_device import CupyDevice
+from .dense import DensePlan
 from .device import Device
 from .lanes import LanePlan
+from .planes import PlanePlan
 
-KERNELS = {plan.kernel: plan for plan in (LanePlan,)}
+# The first that has no obstacle runs.
+KERNELS = {plan.kernel: plan for plan in (DensePlan, PlanePlan, LanePlan)}
 
 
 def choose_kernel(request: Request) -> str:
