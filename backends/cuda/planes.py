@@ -14,7 +14,7 @@ from isingnpu.layout import PLANE_BOUND
 
 from ..cpu.planes_limits import leaves, needed, own_masks
 from .device import Code, Device, Properties, filled, require, scalars
-from .planes_lists import PlaneLists, plane_lists
+from .planes_lists import BITS, PlaneLists, plane_lists
 from .replicas import PIECE, WEIGHED, ReplicaPlan, Series
 
 Array = NDArray[Any]
@@ -76,7 +76,9 @@ class PlanePlan(ReplicaPlan):
         ]
         self.levels = put(lists.levels)
         self.sites = put(self.order.astype(np.uint32))
-        self.code = self.code_of(request, lists, self.shape, own=False)
+        self.code, self.own_code = (
+            self.code_of(request, lists, self.shape, own=own) for own in (False, True)
+        )
 
     @staticmethod
     def obstacle(request: Request) -> str | None:
@@ -101,7 +103,7 @@ class PlanePlan(ReplicaPlan):
             WORDS=shape.words,
             BITS=lists.bits,
             DIGITS=lists.digits,
-            CALLS=calls_of(lists.bits),
+            CALLS=calls_of(lists),
             OWN=own,
             SPLIT=shape.blocks > 1,
             ROUNDS=request.rounds,
@@ -119,7 +121,7 @@ class PlanePlan(ReplicaPlan):
     def _launch(
         self, name: str, grid: tuple[int, ...], threads: int, *args: Any, own: bool = False
     ) -> None:
-        code = self.code_of(self.request, self.lists, self.shape, own=own)
+        code = self.own_code if own else self.code
         together = name == "sweep" and self.shape.blocks > 1
         self.device.kernel(code, name)(grid, (threads,), args, together=together)
 
@@ -187,7 +189,7 @@ class PlanePlan(ReplicaPlan):
     def _masks(self, limits: Thresholds, rows: Array) -> tuple[Array, Array]:
         """Bits of thresholds (patterns, 2 parities, planes, sides, classes) as masks of 32 bits,
         or of own betas with a last axis of words of 64; and the pattern of each sweep."""
-        classes, planes = 1 << self.lists.bits - 1, 2 * calls_of(self.lists.bits)
+        classes, planes = 1 << self.lists.bits - 1, 2 * calls_of(self.lists)
         found = leaves(limits, 2 * classes)  # (betas, 2 classes, sides)
         if rows.shape[1] == 1:
             by_class = found.reshape(len(found), classes, 2, -1).transpose(0, 2, 3, 1)
@@ -203,7 +205,7 @@ class PlanePlan(ReplicaPlan):
 
     def _depths(self, limits: Thresholds, rows: Array) -> Array:
         """(sweeps,) bits of the class that the first planes depend on, at least 1."""
-        classes, planes = 1 << self.lists.bits - 1, 2 * calls_of(self.lists.bits)
+        classes, planes = 1 << self.lists.bits - 1, 2 * calls_of(self.lists)
         need = needed(limits, classes, self.lists.parities, planes).max(axis=1)
         depth = [max(1, int(most - 1).bit_length()) if most else 1 for most in need]
         return np.array(depth, np.uint32)[rows].max(axis=1)
@@ -220,13 +222,13 @@ class PlanePlan(ReplicaPlan):
         return Counts(
             attempted=sweeps * n * len(self.request.replicas),
             flips=flips,
-            random_words=4 * (calls_of(self.lists.bits) * visits + drawn),
+            random_words=4 * (calls_of(self.lists) * visits + drawn),
             couplings=64 * sweeps * self.words * entries,
             bytes=visits * (24 + 16 + 4 * self.lists.digits) + sweeps * self.words * 12 * entries,
         )
 
 
-def calls_of(bits: int) -> int:
+def calls_of(lists: PlaneLists) -> int:
     """Calls of Philox for every word: with few classes a plane costs less than what it spares,
     replicas that are finished one by one while their warp waits."""
-    return 6 if bits <= 4 else 5
+    return 6 if lists.bits == BITS[0] else 5

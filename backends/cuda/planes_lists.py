@@ -21,6 +21,9 @@ from .levels import levels
 
 Array = NDArray[Any]
 
+# Few forms are compiled: numbers of bits of X - start and of digits are rounded up to these.
+BITS = (3, 5, 7)
+DIGITS = (1, 3, 7)
 TURNED = np.uint32(1 << 31)  # of an entry that favours up where its spin is down
 
 
@@ -48,7 +51,7 @@ class PlaneLists:
 
     @property
     def digits(self) -> int:
-        """Binary digits of the largest weight, at least 1."""
+        """Binary digits of weights that have lists."""
         return len(self.cuts) - 1
 
 
@@ -70,7 +73,7 @@ def plane_lists(request: Request) -> PlaneLists:
     owner = np.concatenate([row[site_of], row])
     other = np.concatenate([row[csr.indices], np.full(n, n)])
     coupling = np.concatenate([model.couplings, -model.fields]).astype(np.int64)
-    digits = max(1, int(np.abs(coupling).max(initial=0)).bit_length())
+    digits = _rounded(int(np.abs(coupling).max(initial=0)).bit_length(), DIGITS)
     pairs, entries = _entries(owner, other, coupling, digits, n)
     once = np.concatenate([site_of < csr.indices, np.ones(n, bool)])
     edges, cuts = _edges(owner[once], other[once], coupling[once], digits)
@@ -84,9 +87,13 @@ def plane_lists(request: Request) -> PlaneLists:
         edges=edges,
         cuts=cuts,
         total=int(weight.sum()) // 2 + int(field.sum()),
-        bits=max(2, (int(total.max(initial=0)) // 2).bit_length() + 1),
+        bits=_rounded((int(total.max(initial=0)) // 2).bit_length() + 1, BITS),
         parities=tuple(int(p) for p in np.unique(parity)) or (0,),
     )
+
+
+def _rounded(number: int, up_to: tuple[int, ...]) -> int:
+    return next(size for size in up_to if number <= size)
 
 
 def _turned(rows: Array, coupling: Array) -> Array:

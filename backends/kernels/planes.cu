@@ -104,7 +104,7 @@ __device__ __forceinline__ void count(u64 (&c)[BITS], const u64* state, const ui
         const u64 x[2] = {favours(state, e.x), favours(state, e.y)};
         add<D, 2, BITS>(c, x);
     }
-    if constexpr (D + 1 < DIGITS) count<D + 1>(c, state, entry, pairs);
+    if constexpr (D + 1 < DIGITS && D + 1 < BITS) count<D + 1>(c, state, entry, pairs);
 }
 
 // state: the group's spins at this word.
