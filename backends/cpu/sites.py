@@ -185,12 +185,13 @@ class DensePlan(SitePlan):
         return SitePlan.obstacle(request)
 
 
-def first_byte_edges(*, heat_bath: bool) -> Array:
-    """Bounds of x = 2 beta q v, or h, over the integers r = 2^64 u of each first byte, (2, 256).
+def first_byte_edges(*, heat_bath: bool, bits: int = 8) -> Array:
+    """Bounds of x = 2 beta q v, or h, over the integers r = 2^64 u of each first byte, (2, 256),
+    or of other first bits, up to 16.
 
     Metropolis flips up to -ln u, heat bath turns up from ln(u / (1 - u)) on: the least and the
     largest of the byte, moved apart by the errors."""
-    u = np.arange(257) / 256
+    u = np.arange((1 << bits) + 1) / (1 << bits)
     with np.errstate(divide="ignore"):
         if heat_bath:
             turn = np.log(u) - np.log1p(-u)

@@ -11,12 +11,16 @@ from isingnpu.dynamics import Dynamics
 
 from .clusters import SwendsenWangPlan
 from .cupy_device import CupyDevice
+from .dense import DensePlan
 from .device import Device
 from .lanes import LanePlan
 from .lattice import LatticePlan
+from .planes import PlanePlan
 
 # The first that has no obstacle runs.
-KERNELS = {plan.kernel: plan for plan in (SwendsenWangPlan, LatticePlan, LanePlan)}
+KERNELS = {
+    plan.kernel: plan for plan in (SwendsenWangPlan, LatticePlan, DensePlan, PlanePlan, LanePlan)
+}
 
 
 def choose_kernel(request: Request) -> str:

@@ -110,3 +110,8 @@ def _size(count: int) -> str:
 def scalars(*values: Any) -> list[Any]:
     """Arguments of 32-bit unsigned type."""
     return [np.uint32(value & 0xFFFFFFFF) for value in values]
+
+
+def filled(table: Array) -> Array:
+    """The table, or one element in the place of none: an empty array has no address."""
+    return table if table.size else np.zeros((1,), table.dtype)

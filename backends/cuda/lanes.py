@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Request, threshold_rows
+from isingnpu.layout import Layout
 
 from ..cpu.lanes_estimate import estimates
 from ..cpu.lanes_limits import exact_limits
-from .device import Code, Device, Properties, require, scalars
+from .device import Code, Device, Properties, filled, require, scalars
 from .levels import levels
+from .replicas import PIECE, WEIGHED, ReplicaPlan, Series
 
 Array = NDArray[Any]
 
@@ -23,8 +24,6 @@ UNIT = 16  # replicas that share a Philox call
 MAX_THREADS = 768  # of a block, as in lanes.cu: one of them fits on any multiprocessor
 WORTH_SPLITTING = 4 * MAX_THREADS  # threads that a level asks for
 NARROW = 127
-PIECE = 1 << 22  # numbers in the larger arrays of one launch
-WEIGHED = 1024  # sites that one thread weighs
 
 
 @dataclass(frozen=True)
@@ -50,16 +49,13 @@ class Shape:
         return cls(lanes, threads, blocks)
 
 
-class LanePlan:
-    """Spins as bytes on the device; a launch sweeps until the spins themselves are asked for.
-
-    Rows of the state are sites sorted by level. Lanes beyond the request are padding: they are
-    swept like the others and never reported."""
+class LanePlan(ReplicaPlan):
+    """Spins as bytes on the device; rows of the state are sites sorted by level."""
 
     kernel = "lanes"
 
     def __init__(self, request: Request, device: Device, shape: Shape | None = None) -> None:
-        self.request, self.device = request, device
+        super().__init__(request, device)
         model, n = request.model.quantized, request.model.n
         csr, order = request.model.csr, request.layout.order
         level = levels(csr.indptr, csr.indices, order)
@@ -67,7 +63,6 @@ class LanePlan:
         sizes = np.bincount(level)
         mean = n / max(1, len(sizes))
         self.start = request.replicas.start // UNIT * UNIT
-        self.first = request.replicas.start - self.start
         self.shape = shape or Shape.choose(
             device.properties, request.replicas.stop - self.start, mean
         )
@@ -77,7 +72,6 @@ class LanePlan:
         self._require(n, csr.nnz)
         self.code = self.code_of(request, self.shape)
         self._send_model(model, csr)
-        self.memory: dict[str, Any] = {}
 
     @staticmethod
     def obstacle(request: Request) -> str | None:
@@ -118,7 +112,7 @@ class LanePlan:
         entries[:, 1] = model.couplings[gather].astype(np.int64) & 0xFFFFFFFF
         totals = np.bincount(np.repeat(np.arange(n), degree), model.couplings, n)
         starts = (totals.astype(np.int64) + model.fields)[order]
-        self.places = put(self._places())
+        self.places = put(places(self.request.layout, order))
         self.starts = put(starts.astype(np.int32))
         self.fields = put(model.fields[order].astype(np.int32))
         self.firsts = put(firsts.astype(np.uint32))
@@ -126,195 +120,73 @@ class LanePlan:
         self.level_ends = put(self.levels)
         self.sites = put(order.astype(np.uint32))
 
-    def _places(self) -> Array:
-        """(n, 4) uint32, see `place_of` in draws.cuh."""
-        layout, n = self.request.layout, len(self.order)
-        places = np.zeros((n, 4), np.uint32)
-        if layout.name != "lattice":
-            places[:, 0] = self.order
-            return places
-        assert layout.colour is not None
-        assert layout.row is not None
-        assert layout.column is not None
-        column = layout.column[self.order]
-        places[:, 0] = column % layout.words
-        places[:, 1] = layout.row[self.order]
-        places[:, 2] = layout.colour[self.order]
-        places[:, 3] = column // layout.words
-        return places
-
     def _launch(self, name: str, grid: tuple[int, ...], threads: int, *args: Any) -> None:
         together = name == "sweep" and self.shape.blocks > 1
         self.device.kernel(self.code, name)(grid, (threads,), args, together=together)
 
     # States
 
-    def load(self, state: State) -> None:
-        zeros = self.device.zeros
-        size = self.lanes * len(self.order)
-        self.memory = {
-            "spins": zeros((size,), np.uint8),
-            "best": zeros((size,), np.uint8),
-            **{k: zeros((self.lanes,), np.int64) for k in ("now", "lowest", "up", "best_up")},
-        }
-        for name, states in (("spins", state.spins), ("best", state.best)):
-            given = states if hasattr(states, "__cuda_array_interface__") else np.asarray(states)
-            self._copy("pack", self.device.put(given), self.memory[name])
-        since = np.zeros(self.lanes, np.int64)
-        since[self._own] = state.flips
-        self.memory["since"] = self.device.put(since)
-        self._measure("spins", "now", "up")
-        self._measure("best", "lowest", "best_up")
-
-    def state(self) -> State:
-        flips = self.device.get(self.memory["since"])[self._own]
-        return State(self._unpacked("spins"), self._unpacked("best"), flips)
-
-    @property
-    def _own(self) -> slice:
-        """The lanes of the request's replicas."""
-        return slice(self.first, self.first + len(self.request.replicas))
-
-    def spins_on_device(self) -> Any:
-        """(replicas, sites) int8, an array of the device; a GPU's has `__dlpack__` and
-        `__cuda_array_interface__`."""
-        made = self.device.empty((len(self.request.replicas), len(self.order)), np.int8)
-        self._copy("unpack", self.memory["spins"], made)
-        return made
-
-    def _unpacked(self, name: str) -> Array:
-        made = self.device.empty((len(self.request.replicas), len(self.order)), np.int8)
-        self._copy("unpack", self.memory[name], made)
-        return self.device.get(made)
+    def _empty_states(self) -> Any:
+        return self.device.zeros((self.lanes * len(self.order),), np.uint8)
 
     def _copy(self, kernel: str, given: Any, made: Any) -> None:
         n, replicas = len(self.order), len(self.request.replicas)
-        if n * replicas == 0:
-            return
         blocks = min(-(-n * replicas // 256), 32 * self.device.properties.processors)
         self._launch(
             kernel, (blocks,), 256, given, made, self.sites, *scalars(n, replicas, self.first)
         )
 
-    def _measure(self, spins: str, energy: str, up: str) -> None:
+    def _measure(self, spins: str, energy: str) -> None:
         n, memory = len(self.order), self.memory
-        if n == 0:
-            return
+        up = memory["up" if spins == "spins" else "best_up"]
         doubled = self.device.zeros((self.lanes,), np.int64)
         blocks = max(
             1, min(n * self.shape.lanes // 4 // 256, 4 * self.device.properties.processors)
         )
         self._launch(
-            "measure", (blocks, self.groups), 256, memory[spins], doubled, memory[up],
+            "measure", (blocks, self.groups), 256, memory[spins], doubled, up,
             self.starts, self.fields, self.firsts, self.entries, *scalars(n),
         )  # fmt: skip
         memory[energy] = self.device.put(self.device.get(doubled) // 2)
 
     # Sweeps
 
-    def sweep(
-        self,
-        betas: Array,
-        *,
-        first: int,
-        every: int = 0,
-        weights: Array | None = None,
-        track: bool = False,
-    ) -> Measured:
-        betas = np.asarray(betas, np.float64)
-        threshold_rows(betas[:0], len(self.request.replicas))  # refuses another shape
-        k = 0 if weights is None else len(weights)
-        if k:
-            ordered = np.asarray(weights, np.float64)[:, self.order]
-            self.weights = self.device.put(np.ascontiguousarray(ordered))
-        parts = []
-        counts, projections = Counts(), []
-        for begin, end in self._cuts(betas, first, every if k else 0):
-            series, flips = self._sweep(betas[begin:end], first + begin, every, track)
-            parts.append(series)
-            counts = counts + self._counts(end - begin, *flips)
-            if k and every and (first + end) % every == 0:
-                projections.append(self._project(k))
-        empty = np.zeros((len(self.request.replicas), 0), np.int64)
-        energy, magnetization, flips_between, path = (
-            np.concatenate([empty, *(part[at] for part in parts)], axis=1) for at in range(4)
-        )
-        return Measured(
-            energy=energy,
-            magnetization=magnetization,
-            flips=flips_between,
-            projections=np.stack(projections, axis=1)
-            if projections
-            else np.zeros((len(self.request.replicas), energy.shape[1], k)),
-            path=path,
-            counts=counts,
-        )
-
-    def _cuts(self, betas: Array, first: int, every: int) -> Iterator[tuple[int, int]]:
-        """Ranges of sweeps for one launch: up to each sample whose spins are weighed, and not
-        more than memory holds tables for."""
-        model, columns = self.request.model.quantized, betas.size // max(1, len(betas))
-        width = 2 * model.bound + 1 if model.table else 1
-        most = max(1, PIECE // max(self.lanes, columns * width))
-        begin = 0
-        while begin < len(betas):
-            end = min(len(betas), begin + most)
-            if every:
-                end = min(end, begin + every - (first + begin) % every)
-            yield begin, end
-            begin = end
+    def _numbers(self, columns: int) -> int:
+        model = self.request.model.quantized
+        return columns * (2 * model.bound + 1 if model.table else 1)
 
     def _sweep(
         self, betas: Array, first: int, every: int, track: bool
-    ) -> tuple[tuple[Array, Array, Array, Array], tuple[int, int]]:
-        """One launch: (energy, magnetization, flips, path) of the own replicas, and all flips
-        and whole integers drawn."""
+    ) -> tuple[Series, tuple[int, int]]:
         put, zeros, memory, n = self.device.put, self.device.zeros, self.memory, len(self.order)
         request = self.request
         distinct, rows = threshold_rows(betas, len(request.replicas))
         table, constant, cutoff, exponential = exact_limits(request, distinct)
         slopes = estimates(distinct, request.model.quantized.quantum)
-        if rows.shape[1] > 1:
-            wide = np.zeros((len(rows), self.lanes), np.int32)
-            wide[:, self._own] = rows
-            rows = wide
+        rows = self._wide(rows)
         sweeps = len(rows)
-        samples = (first + sweeps) // every - first // every if every else 0
-        series = [zeros((max(1, samples), self.lanes), np.int64) for _ in range(3)]
-        path = zeros((sweeps if track else 1, self.lanes), np.int64)
+        series, samples = self._series(sweeps, first, every, track)
         total, counts = zeros((self.lanes,), np.int64), zeros((1,), np.uint64)
         self._launch(
             "sweep", (self.shape.blocks, self.groups), self.shape.threads,
             memory["spins"], memory["best"], memory["now"], memory["lowest"], memory["up"],
             memory["since"], total, self.places, self.starts, self.firsts, self.entries,
             self.level_ends, *scalars(len(self.levels) - 1, n, request.layout.colours),
-            put(_filled(table)), put(constant), put(cutoff), put(exponential), put(slopes),
-            np.int32(request.model.quantized.bound), put(np.ascontiguousarray(rows)),
+            put(filled(table)), put(constant), put(cutoff), put(exponential), put(slopes),
+            np.int32(request.model.quantized.bound), put(rows),
             *scalars(rows.shape[1], sweeps), np.uint64(request.seed),
-            *scalars(self.start, first, every, track), *series, path, counts,
+            *scalars(self.start, first, every, track), *series, counts,
             zeros((self.groups,), np.uint32),
         )  # fmt: skip
-        own = self._own
-        seen = [self.device.get(part)[:samples, own].T for part in series]
-        seen.append(self.device.get(path)[: sweeps if track else 0, own].T)
-        flips = int(self.device.get(total)[own].sum())
-        return (seen[0], seen[1], seen[2], seen[3]), (flips, int(self.device.get(counts)[0]))
+        flips = int(self.device.get(total)[self._own].sum())
+        seen = self._seen(series, samples, sweeps if track else 0)
+        return seen, (flips, int(self.device.get(counts)[0]))
 
-    def _project(self, k: int) -> Array:
-        """(replicas, k) sums of weights; pieces are added in order, so that the result does not
-        depend on the device."""
-        n, lanes = len(self.order), self.shape.lanes
-        pieces = -(-n // WEIGHED)
-        partial = self.device.zeros((pieces, k, self.lanes), np.float64)
-        if n:
-            self._launch(
-                "weigh", (pieces, self.groups, k), lanes, self.memory["spins"], self.weights,
-                partial, *scalars(n, WEIGHED),
-            )  # fmt: skip
-        total = np.zeros((k, self.lanes))
-        for part in self.device.get(partial):
-            total += part
-        return np.ascontiguousarray(total[:, self._own].T)
+    def _weigh(self, k: int, pieces: int, partial: Any) -> None:
+        self._launch(
+            "weigh", (pieces, self.groups, k), self.shape.lanes, self.memory["spins"],
+            self.weights, partial, *scalars(len(self.order), WEIGHED),
+        )  # fmt: skip
 
     def _counts(self, sweeps: int, flips: int, wholes: int) -> Counts:
         n, nnz = len(self.order), self.request.model.csr.nnz
@@ -333,6 +205,18 @@ class LanePlan:
         )
 
 
-def _filled(table: Array) -> Array:
-    """Not empty, since an array without elements has no address."""
-    return table if table.size else np.zeros((1, 1), np.uint64)
+def places(layout: Layout, order: Array) -> Array:
+    """(n, 4) uint32 of the sites in this order, see `place_of` in draws.cuh."""
+    made = np.zeros((len(order), 4), np.uint32)
+    if layout.name != "lattice":
+        made[:, 0] = order
+        return made
+    assert layout.colour is not None
+    assert layout.row is not None
+    assert layout.column is not None
+    column = layout.column[order]
+    made[:, 0] = column % layout.words
+    made[:, 1] = layout.row[order]
+    made[:, 2] = layout.colour[order]
+    made[:, 3] = column // layout.words
+    return made

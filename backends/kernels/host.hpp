@@ -352,6 +352,34 @@ template <class T> static T exchange(unsigned mask, T value, unsigned source) {
     return value;
 }
 
+// What all lanes of a warp gave.
+static inline void gather(uint64_t value, uint64_t all[32]) {
+    current->warp[lane()] = value;
+    meet(~0u);
+    memcpy(all, current->warp, 32 * sizeof(uint64_t));
+    meet(~0u);
+}
+
+// See mma.cuh.
+static inline void multiply(int (&c)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3,
+                            unsigned b0, unsigned b1) {
+    uint64_t low[32], high[32], b[32];
+    gather((uint64_t)a1 << 32 | a0, low);  // rows g, g + 8 of columns 0..15
+    gather((uint64_t)a3 << 32 | a2, high);
+    gather((uint64_t)b1 << 32 | b0, b);
+    for (unsigned k = 0; k < 4; ++k) {
+        const unsigned row = lane() / 4, column = 2 * (lane() % 4) + k % 2;
+        for (unsigned t = 0; t < 4; ++t)
+            for (unsigned at = 0; at < 64; at += 8) {
+                const unsigned byte = 8 * (at / 8 % 4);
+                const uint64_t of_a = (at < 32 ? low : high)[4 * row + t];
+                const uint64_t of_b = b[4 * column + t];
+                c[k] += (int8_t)(of_a >> (k < 2 ? byte : 32 + byte)) *
+                        (int8_t)(of_b >> (at < 32 ? byte : 32 + byte));
+            }
+    }
+}
+
 }  // namespace host
 
 #define HOST_KERNEL(name)                                                                      \
@@ -463,6 +491,9 @@ static inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c);
 static inline float __fmul_rn(float a, float b) { return a * b; }
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fsub_rn(float a, float b) { return a - b; }
+static inline int __double2int_rd(double x) {
+    return x >= 2147483647.0 ? 2147483647 : x < -2147483648.0 ? -2147483647 - 1 : (int)floor(x);
+}
 static inline float __int2float_rn(int x) { return (float)x; }
 static inline double __dmul_rn(double a, double b) { return a * b; }
 static inline double __dadd_rn(double a, double b) { return a + b; }

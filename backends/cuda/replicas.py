@@ -1,0 +1,204 @@
+"""What plans share whose replicas are lanes: memory of states, calls cut into launches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+
+from .device import Code, Device
+
+Array = NDArray[Any]
+Series = tuple[Array, Array, Array, Array]  # energy, magnetization, flips, path of own replicas
+
+PIECE = 1 << 22  # numbers in the larger arrays of one launch
+WEIGHED = 1024  # sites that one thread weighs
+
+
+class ReplicaPlan:
+    """Replicas as lanes of `groups` groups, `start` the first lane's; a launch sweeps until the
+    spins themselves are asked for.
+
+    Lanes beyond the request are padding: they are swept like the others and never reported.
+    order: the site of each row of the state. A kernel says how its states lie in memory
+    (`_empty_states`, `_copy`, `_energies`), how it weighs them, and what it sweeps with."""
+
+    code: Code
+    order: Array
+    groups: int
+    lanes: int
+    start: int
+
+    def __init__(self, request: Request, device: Device) -> None:
+        self.request, self.device = request, device
+        self.memory: dict[str, Any] = {}
+
+    @property
+    def first(self) -> int:
+        """The lane of the request's first replica."""
+        return self.request.replicas.start - self.start
+
+    @property
+    def _own(self) -> slice:
+        """The lanes of the request's replicas."""
+        return slice(self.first, self.first + len(self.request.replicas))
+
+    def _empty_states(self) -> Any:
+        """Memory for a state of all lanes."""
+        raise NotImplementedError
+
+    def _copy(self, kernel: str, given: Any, made: Any) -> None:
+        """`pack` states (replicas, sites) int8 of the request's replicas, or `unpack` them."""
+        raise NotImplementedError
+
+    def _measure(self, spins: str, energy: str) -> None:
+        """Energies of the states `spins`, and what else the kernel keeps of them."""
+        raise NotImplementedError
+
+    def _numbers(self, columns: int) -> int:
+        """Numbers in tables of one sweep, if betas have so many columns."""
+        raise NotImplementedError
+
+    def _sweep(
+        self, betas: Array, first: int, every: int, track: bool
+    ) -> tuple[Series, tuple[int, int]]:
+        """One launch: what it saw; flips of own replicas, and what `_counts` wants."""
+        raise NotImplementedError
+
+    def _weigh(self, k: int, pieces: int, partial: Any) -> None:
+        """Sums of weights by pieces of WEIGHED rows, (pieces, k, lanes)."""
+        raise NotImplementedError
+
+    def _counts(self, sweeps: int, flips: int, drawn: int) -> Counts:
+        raise NotImplementedError
+
+    # States
+
+    def load(self, state: State) -> None:
+        zeros = self.device.zeros
+        self.memory = {
+            "spins": self._empty_states(),
+            "best": self._empty_states(),
+            **{k: zeros((self.lanes,), np.int64) for k in ("now", "lowest", "up", "best_up")},
+        }
+        for name, states in (("spins", state.spins), ("best", state.best)):
+            given = states if hasattr(states, "__cuda_array_interface__") else np.asarray(states)
+            if len(self.order) * len(self.request.replicas):
+                self._copy("pack", self.device.put(given), self.memory[name])
+        since = np.zeros(self.lanes, np.int64)
+        since[self._own] = state.flips
+        self.memory["since"] = self.device.put(since)
+        if len(self.order):
+            self._measure("spins", "now")
+            self._measure("best", "lowest")
+
+    def state(self) -> State:
+        flips = self.device.get(self.memory["since"])[self._own]
+        return State(self._unpacked("spins"), self._unpacked("best"), flips)
+
+    def spins_on_device(self) -> Any:
+        """(replicas, sites) int8, an array of the device; a GPU's has `__dlpack__` and
+        `__cuda_array_interface__`."""
+        return self._unpack("spins")
+
+    def _unpack(self, name: str) -> Any:
+        made = self.device.empty((len(self.request.replicas), len(self.order)), np.int8)
+        if len(self.order) * len(self.request.replicas):
+            self._copy("unpack", self.memory[name], made)
+        return made
+
+    def _unpacked(self, name: str) -> Array:
+        return self.device.get(self._unpack(name))
+
+    # Sweeps
+
+    def sweep(
+        self,
+        betas: Array,
+        *,
+        first: int,
+        every: int = 0,
+        weights: Array | None = None,
+        track: bool = False,
+    ) -> Measured:
+        betas = np.asarray(betas, np.float64)
+        threshold_rows(betas[:0], len(self.request.replicas))  # refuses another shape
+        k = 0 if weights is None else len(weights)
+        if k:
+            ordered = np.asarray(weights, np.float64)[:, self.order]
+            self.weights = self.device.put(np.ascontiguousarray(ordered))
+        parts = []
+        counts, projections = Counts(), []
+        for begin, end in self._cuts(betas, first, every if k else 0):
+            series, flips = self._sweep(betas[begin:end], first + begin, every, track)
+            parts.append(series)
+            counts = counts + self._counts(end - begin, *flips)
+            if k and every and (first + end) % every == 0:
+                projections.append(self._project(k))
+        empty = np.zeros((len(self.request.replicas), 0), np.int64)
+        energy, magnetization, flips_between, path = (
+            np.concatenate([empty, *(part[at] for part in parts)], axis=1) for at in range(4)
+        )
+        return Measured(
+            energy=energy,
+            magnetization=magnetization,
+            flips=flips_between,
+            projections=np.stack(projections, axis=1)
+            if projections
+            else np.zeros((len(self.request.replicas), energy.shape[1], k)),
+            path=path,
+            counts=counts,
+        )
+
+    def _cuts(self, betas: Array, first: int, every: int) -> Iterator[tuple[int, int]]:
+        """Ranges of sweeps for one launch: up to each sample whose spins are weighed, and not
+        more than memory holds tables for."""
+        numbers = self._numbers(betas.size // max(1, len(betas)))
+        most = max(1, PIECE // max(self.lanes, numbers))
+        begin = 0
+        while begin < len(betas):
+            end = min(len(betas), begin + most)
+            if every:
+                end = min(end, begin + every - (first + begin) % every)
+            yield begin, end
+            begin = end
+
+    def _wide(self, rows: Array) -> Array:
+        """Rows of thresholds (sweeps, 1 or replicas) with columns for all lanes, if not one."""
+        if rows.shape[1] == 1:
+            return np.ascontiguousarray(rows)
+        wide = np.zeros((len(rows), self.lanes), np.int32)
+        wide[:, self._own] = rows
+        return wide
+
+    def _series(self, sweeps: int, first: int, every: int, track: bool) -> tuple[list[Any], int]:
+        """Room for energies, magnetizations, flips and the path; number of samples."""
+        zeros = self.device.zeros
+        samples = (first + sweeps) // every - first // every if every else 0
+        room = [zeros((max(1, samples), self.lanes), np.int64) for _ in range(3)]
+        return [*room, zeros((sweeps if track else 1, self.lanes), np.int64)], samples
+
+    def _seen(self, series: list[Any], samples: int, sweeps: int) -> Series:
+        """The own replicas' part of `_series`."""
+        ends = samples, samples, samples, sweeps
+        energy, magnetization, flips, path = (
+            self.device.get(part)[:end, self._own].T
+            for part, end in zip(series, ends, strict=True)
+        )
+        return energy, magnetization, flips, path
+
+    def _project(self, k: int) -> Array:
+        """(replicas, k) sums of weights; pieces are added in order, so that the result does not
+        depend on the device."""
+        pieces = -(-len(self.order) // WEIGHED)
+        partial = self.device.zeros((pieces, k, self.lanes), np.float64)
+        if pieces:
+            self._weigh(k, pieces, partial)
+        total = np.zeros((k, self.lanes))
+        for part in self.device.get(partial):
+            total += part
+        return np.ascontiguousarray(total[:, self._own].T)
