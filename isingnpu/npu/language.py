@@ -282,7 +282,7 @@ class PottsIsingLM:
         if length < 1 or replicas < 1 or beta <= 0:
             raise ValueError("length, replicas and beta must be positive")
         key = as_seed(seed)
-        texts = np.empty((replicas, reach + length), np.uint8)
+        texts = np.zeros((replicas, reach + length), np.uint8)
         texts[:, :reach] = prompt[len(prompt) - reach :]
         for i in range(reach, reach + length):
             u = uniforms((replicas,), Draw(key, Stream.SELECTOR, step=i - reach))
