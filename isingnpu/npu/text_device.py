@@ -47,7 +47,6 @@ class TextDevice(Protocol):
         self,
         rows: Array,
         parts: Array,
-        top: Array,
         tables: tuple[Array, Array],
         weights: tuple[Array, Array],
         gains: Array,
