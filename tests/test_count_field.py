@@ -141,7 +141,7 @@ def test_wrong_requests_are_refused() -> None:
     with pytest.raises(ValueError, match="call fit first"):
         KBodyField(2, low=1).fields(text(), 10, 20)
     with pytest.raises(ValueError, match="too few"):
-        KBodyField(2, low=1).fit(text(10), Q)
+        KBodyField(2, low=1).fit(text(8), Q)
     field = KBodyField(2, low=1).fit(text(), Q, 500)
     with pytest.raises(ValueError, match="held-out positions lie in"):
         field.held_out(text(), 400, 501)

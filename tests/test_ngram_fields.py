@@ -31,8 +31,7 @@ def prepared(spec: NgramFields = NGRAMS) -> tuple[TextNet, Batch, np.ndarray]:
     at = rows(x, 4, len(x))
     parts, n_parts = fold_parts(at, FOLDS)
     net.resize_rows(rows.count, n_parts)
-    top = np.full(len(at), len(ORDERS), np.int32)
-    return net, Batch(x, np.array([4]), len(at), at, parts, top), x
+    return net, Batch(x, np.array([4]), len(at), at, parts), x
 
 
 class Dictionary:

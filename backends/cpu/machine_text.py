@@ -114,8 +114,8 @@ def _evidence(weight, classes):
 
 
 @njit(**_options)
-def ngram_fields(rows, own, top, table, part, weights, part_weights, gains, out, states):
-    """out[b] += sum_k gains[k, s] (table[rows[b, k]] - part[own[b, k]]) over orders k < top[b].
+def ngram_fields(rows, own, table, part, weights, part_weights, gains, out, states):
+    """out[b] += sum_k gains[k, s] (table[rows[b, k]] - part[own[b, k]]).
 
     own < 0 takes nothing away. s = (class of the evidence that is left, class of the next order's)
     is kept in states[b, k] as one number; -1 where the context has no row."""
@@ -125,7 +125,7 @@ def ngram_fields(rows, own, top, table, part, weights, part_weights, gains, out,
         for k in range(orders - 1, -1, -1):
             row, mine = rows[b, k], own[b, k]
             states[b, k] = -1
-            if row < 0 or k >= top[b]:
+            if row < 0:
                 continue
             weight = weights[row]
             if mine >= 0:

@@ -54,14 +54,13 @@ class CpuText:
         self,
         rows: Array,
         parts: Array,
-        top: Array,
         tables: tuple[Array, Array],
         weights: tuple[Array, Array],
         gains: Array,
         out: Array,
         states: Array,
     ) -> None:
-        code.ngram_fields(rows, parts, top, *tables, *weights, gains, out, states)
+        code.ngram_fields(rows, parts, *tables, *weights, gains, out, states)
 
     def ngram_learn(
         self,

@@ -175,11 +175,6 @@ class PottsIsingLM:
         _, order, shift = self._epoch
         begins = order[place * t.runs : (place + 1) * t.runs] * t.length + shift
         batch = self._view(reading, begins, t.length)
-        if spec.ngrams is not None and t.depth_dropout:
-            orders = len(spec.ngrams.orders)
-            u = uniforms((2, batch.size), Draw(self.seed, Stream.DROPOUT, step=step, block=1))
-            cut = (u[0] < t.depth_dropout, (u[1] * orders).astype(np.int32))
-            batch.top = np.where(*cut, orders).astype(np.int32)
         if spec.hidden and t.dropout:
             shape = (batch.size // TOGETHER, spec.hidden)
             kept = self._rule_device.uniforms(shape, Draw(self.seed, Stream.DROPOUT, step=step))
@@ -196,7 +191,6 @@ class PottsIsingLM:
             batch.parts = (
                 np.full_like(batch.rows, -1) if reading.parts is None else reading.parts[inside]
             )
-            batch.top = np.full(len(inside), batch.rows.shape[1], np.int32)
         if reading.field is not None and reading.states is not None:
             batch.logs = reading.field[inside].astype(self.net.dtype)
             batch.states = reading.states[inside].astype(np.int64)

@@ -40,7 +40,6 @@ class NgramFields:
     rate: float = 0.5
     decay: float = 0.0
     start: float = 1.0
-    gain_rate: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.orders or list(self.orders) != sorted(set(self.orders)):

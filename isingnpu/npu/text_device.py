@@ -47,7 +47,6 @@ class TextDevice(Protocol):
         self,
         rows: Array,
         parts: Array,
-        top: Array,
         tables: tuple[Array, Array],
         weights: tuple[Array, Array],
         gains: Array,
@@ -111,7 +110,7 @@ class TextDevice(Protocol):
 
 
 def find_text_device(name: str = "auto") -> TextDevice:
-    """The text kernels of a backend; "auto" takes the first of cuda and cpu that has them.
+    """The text kernels of a backend; "auto" is cpu, the one that has them.
 
     Raises ValueError for an unknown backend, BackendUnavailable with the reason otherwise."""
     if name == "auto":

@@ -74,7 +74,7 @@ def nothing() -> Array:
 
 @dataclass
 class Batch:
-    """Runs of positions, b = run * length + i; rows and parts (B, orders), top (B,) of the n-gram
+    """Runs of positions, b = run * length + i; rows and parts (B, orders) of the n-gram
     fields; logs (B, experts, q) and states (B, experts) of a count field; keep (groups, H) zeroes
     hidden spins that groups of positions leave out and scales the others."""
 
@@ -83,7 +83,6 @@ class Batch:
     length: int
     rows: Array = field(default_factory=nothing)
     parts: Array = field(default_factory=nothing)
-    top: Array = field(default_factory=nothing)
     logs: Array = field(default_factory=nothing)
     states: Array = field(default_factory=nothing)
     keep: Array | None = None
@@ -162,7 +161,6 @@ class TextNet:
         self.device.ngram_fields(
             batch.rows,
             batch.parts,
-            batch.top,
             self.tables,
             self.weights,
             self.couplings["alpha"],

@@ -18,15 +18,13 @@ TOGETHER = 8  # positions in a row that leave out the same hidden spins
 @dataclass(frozen=True)
 class TextTraining:
     """A step sees `runs` runs of `length` consecutive positions; every chunk of the training text
-    once per epoch, in random order. dropout: part of the hidden spins left out of a step;
-    depth_dropout: probability that a position sees n-gram orders below a random one only."""
+    once per epoch, in random order. dropout: part of the hidden spins left out of a step."""
 
     phases: WeakFeedback = field(default_factory=WeakFeedback)
     rule: LocalAdam = field(default_factory=lambda: LocalAdam(rate=8e-3, decay=0.0))
     runs: int = 4
     length: int = 128
     dropout: float = 0.2
-    depth_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.runs < 1 or self.length < TOGETHER or self.length % TOGETHER:
@@ -34,8 +32,8 @@ class TextTraining:
                 f"runs must be positive and length a multiple of {TOGETHER}, got {self.runs} "
                 f"and {self.length}"
             )
-        if not (0 <= self.dropout < 1 and 0 <= self.depth_dropout <= 1):
-            raise ValueError(f"dropout must lie in [0, 1), got {self}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if self.phases.draws is not None:
             raise ValueError("text is learned with mean fields: pass WeakFeedback(draws=None)")
 
