@@ -169,6 +169,21 @@ def test_images_of_any_size_and_number_of_labels() -> None:
         assert machine.predict_proba(x).shape == (90, labels)
 
 
+def test_persistent_chains_stay_where_the_last_visit_left_them(tmp_path) -> None:
+    """12 steps of 32 of 1,200 images: chains of the others still stand at their labels."""
+    machine = fresh("persistent")
+    machine.fit(IMAGES, Budget(steps=12))
+    assert machine.machine is not None
+    assert machine.machine.chains is not None
+    moved = machine.machine.chains[0] != IMAGES.train[1]
+    # an untrained machine leaves a label about 9 times in 10
+    assert 12 * 32 / 4 < moved.sum() <= 12 * 32
+    machine.save(tmp_path / "chains.npz")
+    read = IsingClassifier.load(tmp_path / "chains.npz", device="cpu")
+    assert read.machine is not None
+    assert np.array_equal(read.machine.chains, machine.machine.chains)
+
+
 @pytest.mark.parametrize("credit", ["local", "ladder"])
 def test_where_every_image_is_settled_only_the_decay_moves_couplings(credit) -> None:
     machine = replace(fresh("weak"), credit=credit, phases=WeakFeedback(threshold=0.999))

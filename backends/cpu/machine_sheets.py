@@ -36,7 +36,7 @@ class CpuSheets:
         patches = np.empty(shape, np.float32) if out is None else out[: len(rows)]
         if channels == 1:
             places = _places(height, width, field, stride)
-            code.take(states.reshape(n, -1), rows, places, patches.reshape(len(rows), -1))
+            code.take(states.reshape(n, -1), rows, places, patches.reshape(len(rows), places.size))
         else:
             steps = _steps(states.shape, field, stride)
             code.windows(states.reshape(-1), rows, *steps, sites, patches.reshape(-1))

@@ -82,7 +82,16 @@ def designs() -> dict[str, Design]:
             drawn,
             {
                 "two blocks of hard towers, drawn, 4 draws": Readout(draws=FOUR),
+                "two blocks of hard towers, trained by 4 draws, 1 draw": Readout(draws=ONE),
+            },
+            average=AVERAGE,
+        ),
+        "once drawn sheets": Design(
+            two_blocks(HardTower()),
+            replace(weak, draws=ONE),
+            {
                 "two blocks of hard towers, drawn, 1 draw": Readout(draws=ONE),
+                "two blocks of hard towers, trained by 1 draw, 4 draws": Readout(draws=FOUR),
             },
             average=AVERAGE,
         ),

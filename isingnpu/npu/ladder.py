@@ -72,7 +72,8 @@ def weak(
         events = events + nudge_events(phases, block, len(nudged))
         events = events + Events(macs=len(nudged) * block.macs * (1 if i == 0 else 2))
         if i:
-            feedback = block.feedback(at_sites, len(nudged)).reshape(len(nudged), -1)
+            below_spins = blocks[i - 1].spins
+            feedback = block.feedback(at_sites, len(nudged)).reshape(len(nudged), below_spins)
     return found, loss / n, events
 
 
