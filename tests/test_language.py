@@ -155,12 +155,12 @@ def test_a_count_field_alone_is_passed_on() -> None:
     """With gains of 1 and 0, and all else zero, the machine's law is the field's."""
     corpus = chain()
     counts = KBodyField(2, low=1, folds=4).fit(corpus.tokens, Q, corpus.train)
-    spec = replace(SPECS["pairs"], count_states=counts.states)
+    spec = replace(SPECS["pairs"], context=1, count_states=counts.states)
     machine = PottsIsingLM(spec, QUICK, counts=counts)
-    positions = corpus.positions(50)
-    np.testing.assert_allclose(
-        machine.losses(corpus, 50), counts.losses(corpus, 50)[: len(positions)], atol=1e-5
-    )
+    assert machine.reach == 2
+    np.testing.assert_allclose(machine.losses(corpus, 50), counts.losses(corpus, 50), atol=1e-5)
+    machine.fit(corpus, Budget(steps=20))
+    assert machine.bpc(corpus, 50) != counts.losses(corpus, 50).mean()
 
 
 @pytest.mark.statistical(alpha=1e-6)
@@ -231,6 +231,10 @@ def test_rows_of_the_study() -> None:
         assert row["tokens"] == [3 * 512] * 2
     assert rows[0]["entries"] == rows[2]["entries"] > 0
     assert set(designs()) >= {"selectors, hidden"}
+    [gains] = text_rows(
+        corpus, cpu_s=1e6, steps=3, seeds=(0,), window=16, names=["count field, gains alone"]
+    )
+    assert gains["positions"] == rows[0]["positions"]
     with pytest.raises(ValueError, match="unknown machines"):
         text_rows(corpus, cpu_s=1, names=["transformer"])
 

@@ -93,6 +93,11 @@ class PottsIsingLM:
         self.progress: Progress | None = None
 
     @property
+    def reach(self) -> int:
+        """Tokens before a position that the machine reads."""
+        return max(self.spec.reach, self.counts.order if self.counts is not None else 0)
+
+    @property
     def n_couplings(self) -> int:
         """Couplings and fields without n-gram rows."""
         return sum(a.size for a in self.net.couplings.values())
@@ -114,7 +119,7 @@ class PottsIsingLM:
         """Learn from the training part. A machine that was stopped (`until` a step, or saved and
         loaded) goes on where it was. watch is called every `every` steps, off the budget."""
         self._check_colours(corpus)
-        needed = self.spec.reach + (self.training.runs + 2) * self.training.length
+        needed = self.reach + (self.training.runs + 2) * self.training.length
         if corpus.train < needed:
             raise ValueError(f"{corpus.train} training tokens, at least {needed} are needed")
         with Progress(budget) as progress:
@@ -150,7 +155,7 @@ class PottsIsingLM:
             )
 
     def _training_text(self, corpus: Corpus) -> _Reading:
-        low, high = self.spec.reach, corpus.train
+        low, high = self.reach, corpus.train
         reading = _Reading(corpus.tokens, low, high)
         spec = self.spec.ngrams
         if spec is not None:
@@ -214,16 +219,15 @@ class PottsIsingLM:
 
     def log_probabilities(self, tokens: Array, low: int, high: int) -> Array:
         """(high - low, q) natural logarithms: of every colour at the positions low..high - 1,
-        which need `spec.reach` tokens before them."""
+        which need `reach` tokens before them."""
         parts = [scores for _, scores in self._scored(tokens, low, high)]
         return np.concatenate(parts)
 
     def _scored(self, tokens: Array, low: int, high: int) -> Iterator[tuple[Array, Array]]:
         """(positions, log p (n, q) float64) in pieces."""
-        if not self.spec.reach <= low < high <= len(tokens):
+        if not self.reach <= low < high <= len(tokens):
             raise ValueError(
-                f"positions must lie between {self.spec.reach} and {len(tokens)}, got {low} to "
-                f"{high}"
+                f"positions must lie between {self.reach} and {len(tokens)}, got {low} to {high}"
             )
         if tokens[:high].max() >= self.spec.colours:
             raise ValueError(
@@ -253,7 +257,7 @@ class PottsIsingLM:
     def losses(self, corpus: Corpus, context: int | None = None) -> Array:
         """-log2 p at all of `corpus.positions(context)`; context: what the machine reads."""
         self._check_colours(corpus)
-        positions = corpus.positions(max(self.spec.reach, context or 0))
+        positions = corpus.positions(max(self.reach, context or 0))
         pieces = self._scored(corpus.tokens, int(positions[0]), int(positions[-1]) + 1)
         return -np.concatenate([g[np.arange(len(p)), corpus.tokens[p]] for p, g in pieces]) / LN2
 
@@ -269,8 +273,8 @@ class PottsIsingLM:
         self, prompt: Array, length: int, *, replicas: int = 1, beta: float = 1.0, seed: int = 0
     ) -> Array:
         """(replicas, length) tokens that follow the prompt: the output spin drawn from its heat
-        bath at beta, token by token. The prompt holds at least `spec.reach` tokens."""
-        reach = self.spec.reach
+        bath at beta, token by token. The prompt holds at least `reach` tokens."""
+        reach = self.reach
         if len(prompt) < reach:
             raise ValueError(f"the prompt has {len(prompt)} tokens, at least {reach} are needed")
         if length < 1 or replicas < 1 or beta <= 0:

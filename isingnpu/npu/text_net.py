@@ -225,7 +225,7 @@ class TextNet:
         displaced = None
         if spec.hidden:
             f, h = self._space["f"], self._space["h"]
-            moved["U"] = e.T @ h
+            moved["U"] = np.matmul(e.T, h, out=self.space("dU", w["U"].shape))
             feedback, displaced = self.space("feedback", f.shape), self.space("moved", f.shape)
             np.matmul(e, w["U"], out=feedback)
             if batch.keep is not None:
@@ -245,12 +245,14 @@ class TextNet:
         for m in range(heads.heads):
             mass, prior = self._head(m, batch.size)
             strength = np.exp(w[f"V{m}"])
-            share = e / self._space[f"Z{m}"]
-            credit = share @ strength.T
+            share, credit = self.space("share", e.shape), self.space("credit", e.shape)
+            np.divide(e, self._space[f"Z{m}"], out=share)
+            np.matmul(share, strength.T, out=credit)
             moved[f"V{m}"] = (mass.T @ share) * strength
             if displaced is not None and heads.values_to_hidden:
-                moved[f"X{m}"] = mass.T @ displaced
-                credit += displaced @ w[f"X{m}"].T
+                moved[f"X{m}"] = self.space(f"dX{m}", w[f"X{m}"].shape)
+                np.matmul(mass.T, displaced, out=moved[f"X{m}"])
+                credit += np.matmul(displaced, w[f"X{m}"].T, out=self.space("answer", e.shape))
             moved[f"M{m}"] = self._zeros(f"M{m}")
             pull = self.device.select_learn(
                 batch.tokens,

@@ -93,7 +93,7 @@ def text_rows(
     if unknown:
         raise ValueError(f"unknown machines {unknown}, allowed are Kneser-Ney, {', '.join(known)}")
     least = max(
-        [context or 0] + [d.spec.reach for d in known.values()]
+        [context or 0, KBodyField().order] + [d.spec.reach for d in known.values()]
     )  # all rows at the same positions
     rows = []
     for name in chosen:
