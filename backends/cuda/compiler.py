@@ -70,7 +70,8 @@ def compile_cubin(code: Code, arch: str) -> tuple[bytes, dict[str, Usage]]:
         except binding.NVRTCError as error:
             log = binding.getProgramLog(program)
             raise CompileError(f"{code.source} for {arch}: {error}\n{log}") from error
-        return binding.getCUBIN(program), _usage(binding.getProgramLog(program))
+        # CuPy takes the last byte for the end of a string and leaves it out
+        return binding.getCUBIN(program) + b"\0", _usage(binding.getProgramLog(program))
     finally:
         binding.destroyProgram(program)
 
