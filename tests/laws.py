@@ -69,9 +69,10 @@ def close_faults(make_plan, trial, module):
     r = np.concatenate([plan.draw(trial.first + sweep)[:, 0] for sweep in range(6)])
     near = r + np.arange(len(r), dtype=np.uint64) % np.uint64(3) - np.uint64(1)
 
-    def close(dynamics, betas, model):
+    def close(dynamics, betas, model):  # some of the betas, if the plan cuts the sweeps
         limits = thresholds(dynamics, betas, model)
-        return replace(limits, table=near[:, None].repeat(limits.table.shape[1], axis=1))
+        own = near[np.rint(1e3 * np.asarray(betas)).astype(int) - 1]
+        return replace(limits, table=own[:, None].repeat(limits.table.shape[1], axis=1))
 
     one = replace(trial, betas=betas)
     with pytest.MonkeyPatch.context() as patch:

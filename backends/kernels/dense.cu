@@ -145,14 +145,10 @@ __device__ __forceinline__ void decide(const Tile& of, const Model& model, const
                                        u32* spins, u32 tile, u32 clock, int row,
                                        const Limits& limits, u32 lane, u32 replica, u64 seed,
                                        Lane& mine, u32& wholes) {
-    u32 now[8], change[8];  // bytes of spins, and of half the changes so far
-#pragma unroll
+    u32 change[8] = {};  // bytes of half the changes, of all words but the one at hand
+#pragma unroll 1
     for (u32 q = 0; q < 8; ++q) {
-        now[q] = spins[8 * tile + q];
-        change[q] = 0;
-    }
-#pragma unroll
-    for (u32 q = 0; q < 8; ++q) {
+        u32 now = spins[8 * tile + q], current = 0;
 #pragma unroll
         for (u32 b = 0; b < 4; ++b) {
             const u32 i = 4 * q + b, site = TILE * tile + i;
@@ -160,18 +156,21 @@ __device__ __forceinline__ void decide(const Tile& of, const Model& model, const
             int h = __ldg(model.fields + site) + of.field[i][lane];
 #pragma unroll
             for (u32 limb = 0; limb < LIMBS; ++limb) {
+                const u32* const own = square + (limb * TILE + i) * 8;
+                const uint4 e = *(const uint4*)own, f = *(const uint4*)(own + 4);
+                const u32 all[8] = {e.x, e.y, e.z, e.w, f.x, f.y, f.z, f.w};
                 int sum = 0;
 #pragma unroll
-                for (u32 p = 0; p <= q; ++p)
-                    sum = __dp4a((int)square[(limb * TILE + i) * 8 + p], (int)change[p], sum);
+                for (u32 p = 0; p < 8; ++p) sum = __dp4a((int)all[p], (int)change[p], sum);
+                sum = __dp4a((int)own[q], (int)current, sum);
                 h += (int)((u32)sum << (8 * limb + 1));
             }
-            const int spin = (int)(now[q] << (24 - 8 * b)) >> 24;
+            const int spin = (int)(now << (24 - 8 * b)) >> 24;
             const int sure = of.sure[i][lane], open = of.open[i][lane];
 #if HEAT_BATH
+            const int x = h;
             bool accepted = h > open;
             const bool unsure = h > sure && h <= open;
-            const int x = h;
 #else
             const int x = spin < 0 ? -h : h;
             bool accepted = x <= sure;
@@ -184,17 +183,18 @@ __device__ __forceinline__ void decide(const Tile& of, const Model& model, const
             }
             const bool flip = HEAT_BATH ? accepted != (spin > 0) : accepted;
             if (flip) {
-                const u32 half = (spin < 0 ? 1u : 255u) << 8 * b;
-                change[q] |= half;
-                now[q] ^= 0xfeu << 8 * b;
+                current |= (spin < 0 ? 1u : 255u) << 8 * b;
+                now ^= 0xfeu << 8 * b;
                 mine.energy += 2 * (i64)(spin < 0 ? -h : h);
                 mine.up -= 2 * spin;
                 ++mine.flips;
             }
         }
-    }
+        spins[8 * tile + q] = now;
 #pragma unroll
-    for (u32 q = 0; q < 8; ++q) spins[8 * tile + q] = now[q];
+        for (u32 p = 0; p < 8; ++p)
+            if (p == q) change[p] = current;
+    }
 }
 
 __device__ __forceinline__ void clear(Tile& of, u32 thread) {
@@ -210,7 +210,7 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
       const int* rows, u32 columns, u32 sweeps, u64 seed, u32 replica0, u32 number, u32 every,
       u32 track, i64* energies, i64* magnetizations, i64* flips, i64* path, u64* counts) {
     __shared__ Tile tile_of[2];
-    __shared__ u32 square[2][LIMBS * TILE * 8];
+    __shared__ __align__(16) u32 square[2][LIMBS * TILE * 8];
     __shared__ u32 better;
     const u32 thread = threadIdx.x, group = blockIdx.x, lanes = gridDim.x * LANES;
     const u32 lane0 = group * LANES, first_replica = replica0 + lane0, words = 8 * tiles;

@@ -89,5 +89,5 @@ def normals(shape: tuple[int, ...], draw: Draw) -> NDArray[np.float32]:
 
 
 def _check_draws(draws: int) -> None:
-    if not 1 <= draws <= 4096:
-        raise ValueError(f"a spin makes 1 to 4096 draws, got {draws}")
+    if not 1 <= draws <= 1024:  # a block of counters each
+        raise ValueError(f"a spin makes 1 to 1024 draws, got {draws}")
