@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_budget_ends_at_the_first_limit() -> None:
             progress.count(Events(draws=10))
     assert progress.steps == 3
     assert progress.events.draws == 30
+
+
+def test_a_pause_costs_nothing_seen_from_inside_or_after() -> None:
+    with Progress(Budget(steps=1)) as progress:
+        before = progress.cpu_s
+        with progress.pause():
+            began = time.process_time()
+            while time.process_time() < began + 0.05:
+                pass
+            assert progress.cpu_s - before < 0.05
+        assert progress.cpu_s - before < 0.05
 
 
 @pytest.mark.parametrize("limits", [{}, {"cpu_s": 0.0}, {"steps": -1}, {"flips": float("nan")}])

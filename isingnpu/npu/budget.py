@@ -99,6 +99,7 @@ class Progress:
     def __enter__(self) -> Progress:
         self._meter = Meter().__enter__()
         self._start, self._paused = time.process_time(), 0.0
+        self._halted: float | None = None  # process time at which a pause began
         self._ended: float | None = None
         return self
 
@@ -112,7 +113,8 @@ class Progress:
         """CPU seconds spent on training so far, earlier parts of a resumed run included."""
         if self._ended is not None:
             return self._ended
-        return self.earlier_cpu_s + time.process_time() - self._start - self._paused
+        now = time.process_time() if self._halted is None else self._halted
+        return self.earlier_cpu_s + now - self._start - self._paused
 
     @property
     def fraction(self) -> float:
@@ -154,7 +156,9 @@ class _Pause:
         self._progress = progress
 
     def __enter__(self) -> None:
-        self._start = time.process_time()
+        self._progress._halted = time.process_time()
 
     def __exit__(self, *error: Any) -> None:
-        self._progress._paused += time.process_time() - self._start
+        begun, self._progress._halted = self._progress._halted, None
+        assert begun is not None
+        self._progress._paused += time.process_time() - begun
