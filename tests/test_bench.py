@@ -168,7 +168,7 @@ def test_a_file_of_another_size_is_refused(tmp_path):
     (tmp_path / "k2000").mkdir()
     np.save(tmp_path / "k2000" / "k2000c_seed1_bits.npy", np.zeros(10, np.uint8))
     (case,) = (case for case in KERNELS if case.name == "dense-k2000")
-    with pytest.raises(ValueError, match="has 80 bits, not 1999000"):
+    with pytest.raises(ValueError, match="has 80 bits, 1999000 filled up"):
         case.build(options(quick=False, data=tmp_path))
 
 
