@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from isingnpu.npu.budget import Budget
+from isingnpu.npu.committee import Committee
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
 from isingnpu.npu.draws import Draw, Stratified, uniforms
@@ -196,6 +197,25 @@ def test_samples_continue_their_prompt() -> None:
         machine.sample(prompt[:5], 2)
     with pytest.raises(ValueError, match="must be positive"):
         machine.sample(prompt, 0)
+
+
+def test_a_committee_loses_no_more_than_its_members_on_average() -> None:
+    """-log p = mean of -log p_i + log Z with Z <= 1, at every position."""
+    corpus = chain()
+    members = [PottsIsingLM(SPECS["hidden"], QUICK, seed=s) for s in (1, 2, 3)]
+    for member in members:
+        member.fit(corpus, Budget(steps=8))
+    each = np.array([m.losses(corpus) for m in members])
+    pooled = Committee(members).losses(corpus)
+    assert np.all(pooled <= each.mean(0) + 1e-12)
+    assert pooled.mean() < each.mean() - 1e-4
+    np.testing.assert_allclose(Committee(members[:1] * 2).losses(corpus), each[0], atol=1e-12)
+    logs = Committee(members).log_probabilities(corpus.tokens, 4100, 4200)
+    np.testing.assert_allclose(np.exp(logs).sum(1), 1, rtol=1e-12)
+    with pytest.raises(ValueError, match="at least one machine"):
+        Committee([])
+    with pytest.raises(ValueError, match="same number of colours"):
+        Committee([members[0], PottsIsingLM(TextSpec(3))])
 
 
 def test_events_are_counted() -> None:
