@@ -39,7 +39,7 @@ def regular(n: int, degree: int, o: Options) -> IsingModel:
 
 
 def full(n: int, o: Options) -> IsingModel:
-    return disorder.sherrington_kirkpatrick(40 if o.quick else n, seed=o.seed)
+    return disorder.sherrington_kirkpatrick(64 if o.quick else n, seed=o.seed)
 
 
 def real(size: int, o: Options) -> IsingModel:

@@ -9,6 +9,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from cluster_trials import RAMP, ClusterTrial
 from engine import differing, outcome
 from laws import (
     Case,
@@ -22,7 +23,7 @@ from laws import (
 )
 from scipy import sparse, stats
 from scipy.sparse.csgraph import connected_components
-from test_clusters import MOVES, RAMP, ClusterTrial, cpu
+from test_clusters import MOVES, cpu
 
 from isingnpu import IsingModel, disorder, exact, lattice, sample
 from isingnpu.backends.reference import ClusterPlan

@@ -226,7 +226,7 @@ def test_wrong_inputs_are_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="all images are alike"):
         fresh("weak").fit(flat, Budget(steps=1))
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match="image classifier"):
+    with pytest.raises(ValueError, match="IsingClassifier"):
         IsingClassifier.load(tmp_path / "other.npz")
 
 

@@ -160,7 +160,7 @@ def _lines(rows: Sequence[Row]) -> list[str]:
             f"{row.samples / row.cpu_s:,.0f}" if row.cpu_s > 0 else "-",
             f"{row.events.flips:.2e}" if row.events.flips else "-",
             "not measured" if row.joules is None else f"{row.joules:.3g}",
-            f"{row.digital_joules:.3g}",
+            f"{row.digital_joules:.3g}" if row.digital_joules else "-",
             "-" if row.device_joules is None else f"{row.device_joules:.3g}",
         )
         lines.append("| " + " | ".join(cells) + " |")
