@@ -23,6 +23,8 @@ _COSTS: tuple[tuple[str, Callable[[Row], float | None]], ...] = (
 def plot_comparison(rows: Sequence[Row]) -> Any:
     """A Figure with four panels; the rows are of one task. Bars are one standard error over
     seeds, thin lines the learning curves that were recorded."""
+    from matplotlib.ticker import LogFormatter
+
     fig, axes = figure(2, 2, width=5.4, height=3.8)
     for ax, (label, cost) in zip(axes.ravel(), _COSTS, strict=True):
         drawn = [(k, row, cost(row)) for k, row in enumerate(rows)]
@@ -35,6 +37,7 @@ def plot_comparison(rows: Sequence[Row]) -> Any:
         ax.set(xlabel=label, ylabel=rows[0].metric)
         if any(x is not None for _, _, x in drawn):
             ax.set_xscale("log")
+            ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
         else:
             ax.text(0.5, 0.5, "not measured: no sensor", transform=ax.transAxes, ha="center")
             ax.set_xticks([])
