@@ -29,6 +29,7 @@ from isingnpu.npu.device import find_device
 from isingnpu.npu.draws import Draw, Independent, Stratified, uniforms
 from isingnpu.npu.learning import LocalAdam
 from isingnpu.npu.readout import READOUTS, Readout
+from isingnpu.npu.text_device import find_text_device
 from isingnpu.npu.units import (
     HARD_TOWER,
     PLUS_MINUS,
@@ -261,6 +262,23 @@ def test_whole_shifts_move_pixels_and_nothing_else(there):
         )
 
 
+@pytest.mark.skipif(host.compiler() is None, reason="g++ not found")
+@pytest.mark.parametrize("unit", UNITS, ids=unit_name)
+def test_bits_are_the_same_on_every_device(there, unit):
+    """A GPU and the processor, in any schedule."""
+    other = There(machine.CudaMachine(HostDevice(FORWARD)))
+    f, k, draws = fields(), feedback(), Independent(2)
+    images, maps = states(2, 9, 8), Warp().maps(cpu, 2, DRAW)
+    for name, args in {
+        "mean": (unit, f),
+        "displacement": (unit, f, k, 0.3),
+        "sample": (unit, f, draws, DRAW),
+        "sampled_displacement": (unit, f, k, 0.3, draws, DRAW),
+        "warp": (images, np.array([1, 0]), maps, images[0]),
+    }.items():
+        assert np.array_equal(getattr(there, name)(*args), getattr(other, name)(*args)), name
+
+
 # Arguments
 
 
@@ -293,6 +311,17 @@ def test_device_is_found_by_name_where_a_gpu_is(monkeypatch):
     monkeypatch.setattr(CupyDevice, "unavailable", lambda self: None)
     assert find_device("cuda") is machine.device
     assert find_device("auto") is machine.device
+    with pytest.raises(BackendUnavailable, match="first device: pass 'cuda'"):
+        find_device("cuda:1")
+    with pytest.raises(BackendUnavailable, match="no kernels for machines that read text"):
+        find_text_device("cuda")
+
+
+@pytest.mark.parametrize("name", ["reference", "cuda-host"])
+def test_backend_without_kernels_for_machines_says_so(name):
+    for find, what in ((find_device, "of hidden spins"), (find_text_device, "that read text")):
+        with pytest.raises(BackendUnavailable, match=f"{name}.*no kernels for machines {what}"):
+            find(name)
 
 
 # Machines
