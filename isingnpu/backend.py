@@ -247,6 +247,28 @@ def get_backend(name: str, dynamics: Dynamics | None = None) -> Backend:
     return chosen
 
 
+def find_part(name: str, part: str, what: str) -> Any:
+    """The attribute `device` of module `part` of a built-in backend, which serves `what`.
+
+    Raises ValueError for an unknown backend, BackendUnavailable with the reason otherwise."""
+    backend = get_backend(name)
+    kind, _, number = backend.name.partition(":")
+    package = importlib.util.find_spec(f"isingnpu.backends.{kind}") if kind in BUILT_IN else None
+    path = f"isingnpu.backends.{kind}.{part}"
+    if (
+        package is None
+        or package.submodule_search_locations is None
+        or importlib.util.find_spec(path) is None
+    ):
+        raise BackendUnavailable(backend.name, f"it has no kernels for {what}")
+    if number:
+        raise BackendUnavailable(
+            backend.name,
+            f"{what} run on the first device: pass {kind!r}, choose it by CUDA_VISIBLE_DEVICES",
+        )
+    return importlib.import_module(path).device
+
+
 def _exists(name: str) -> bool:
     return importlib.util.find_spec(f"isingnpu.backends.{name}") is not None
 

@@ -96,6 +96,12 @@ class CupyDevice:
         )
 
     @property
+    def xp(self) -> Any:
+        import cupy
+
+        return cupy
+
+    @property
     def bus(self) -> str:
         """Where the GPU is plugged in, by which NVML knows it."""
         import cupy

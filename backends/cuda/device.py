@@ -71,6 +71,10 @@ class Device(Protocol):
     @property
     def properties(self) -> Properties: ...
 
+    @property
+    def xp(self) -> Any:
+        """The array module whose arrays lie here: cupy, or numpy on the processor."""
+
     def kernel(self, code: Code, name: str) -> Kernel:
         """A kernel of a source, compiled at first use."""
 

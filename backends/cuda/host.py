@@ -141,6 +141,10 @@ class HostDevice:
         self.order, self.sanitize, self.memory = order, sanitize, memory
         self.properties = Properties("host", processors, 48 << 10)
 
+    @property
+    def xp(self) -> Any:
+        return np
+
     def unavailable(self) -> str | None:
         return None if compiler() else "g++ not found"
 

@@ -6,10 +6,9 @@ A device is what a backend offers to machines of hidden spins, the module attrib
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Protocol, cast
 
-from isingnpu.backend import BackendUnavailable, backend_names, get_backend
+from isingnpu.backend import find_part
 from isingnpu.npu.draws import Draw, Draws
 from isingnpu.npu.units import Unit
 
@@ -90,8 +89,4 @@ def find_device(name: str = "auto") -> Device:
     """The machine kernels of a backend. "auto" takes cuda if it can run, else cpu.
 
     Raises ValueError for an unknown backend, BackendUnavailable with the reason otherwise."""
-    backend = get_backend(name)
-    path = f"isingnpu.backends.{backend.name}.machine"
-    if backend.name not in backend_names() or importlib.util.find_spec(path) is None:
-        raise BackendUnavailable(backend.name, "it has no kernels for machines of hidden spins")
-    return cast(Device, importlib.import_module(path).device)
+    return cast(Device, find_part(name, "machine", "machines of hidden spins"))

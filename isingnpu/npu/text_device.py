@@ -7,10 +7,9 @@ tokens before it. Arrays are float32 or all float64, contiguous; results go into
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Protocol, cast
 
-from isingnpu.backend import BackendUnavailable, backend_names, get_backend
+from isingnpu.backend import find_part
 from isingnpu.npu.units import Unit
 
 Array = Any
@@ -115,8 +114,4 @@ def find_text_device(name: str = "auto") -> TextDevice:
     Raises ValueError for an unknown backend, BackendUnavailable with the reason otherwise."""
     if name == "auto":
         name = "cpu"
-    backend = get_backend(name)
-    path = f"isingnpu.backends.{backend.name}.text"
-    if backend.name not in backend_names() or importlib.util.find_spec(path) is None:
-        raise BackendUnavailable(backend.name, "it has no kernels for machines that read text")
-    return cast(TextDevice, importlib.import_module(path).device)
+    return cast(TextDevice, find_part(name, "text", "machines that read text"))
