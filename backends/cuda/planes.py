@@ -208,7 +208,7 @@ class PlanePlan(ReplicaPlan):
         classes, planes = 1 << self.lists.bits - 1, 2 * calls_of(self.lists)
         need = needed(limits, classes, self.lists.parities, planes).max(axis=1)
         depth = [max(1, int(most - 1).bit_length()) if most else 1 for most in need]
-        return np.array(depth, np.uint32)[rows].max(axis=1)
+        return np.asarray(np.array(depth, np.uint32)[rows].max(axis=1))
 
     def _weigh(self, k: int, pieces: int, partial: Any) -> None:
         self._launch(
