@@ -13,7 +13,7 @@
 // lane side by side: (limbs, tiles, tiles, 2, 32 lanes, 4 words).
 //
 // Traffic of a block and sweep: all couplings once, n^2 LIMBS bytes from the second cache. Bound:
-// that, or the n decisions of a sweep one after another, about 60 clock cycles each.
+// that, or the n decisions of a sweep one after another, about 70 instructions of one warp each.
 //
 // Defines: LANES 8, 16 or 32; PRODUCTS; LIMBS 1..4; DRAWS, ROUNDS, HEAT_BATH, TABLE as in draws.cuh
 // and limits.cuh.
