@@ -105,7 +105,11 @@ def test_cases_reach_every_kernel_that_moves_spins():
 
 
 def test_without_a_gpu_or_a_compiler_both_reasons_are_printed(monkeypatch, capsys):
+    def missing():
+        raise ImportError("no compiler")
+
     monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr("isingnpu.backends.cuda.compiler.nvrtc", missing)  # may be loaded already
     assert checkout.main(["gpu"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("not measured, backend 'cuda': cupy not installed")
