@@ -145,6 +145,11 @@ def pack(bits: Array, words: int) -> Array:
     return octets.view("<u8").reshape(rows, words).astype(np.uint64)
 
 
+def words_of(bits: Array) -> Array:
+    """(..., words) uint64 of truth values (..., 64 words): k is bit k % 64 of word k // 64."""
+    return np.packbits(bits, axis=-1, bitorder="little").view("<u8").astype(np.uint64)
+
+
 def unpack(packed: Array, columns: int) -> Array:
     """(rows, columns) of 0 and 1 from (rows, words), the inverse of `pack`."""
     rows, words = packed.shape

@@ -58,6 +58,13 @@ class Bonds:
         """Number of slots."""
         return int(self.slot.max(initial=-1)) + 1
 
+    @property
+    def alike_along_axes(self) -> bool:
+        """Whether slots are axes and the couplings of each have one magnitude, or are absent."""
+        size = np.abs(self.coupling)
+        owns = [size[(self.slot == slot) & (size > 0)] for slot in range(self.slots)]
+        return self.axes and not any(own.size and own.min() != own.max() for own in owns)
+
 
 def cluster_bonds(model: IsingModel) -> Bonds:
     """The bonds of a model; ValueError if it has fields."""

@@ -22,14 +22,13 @@ from isingnpu import anneal, lattice, resume, rng, sample
 from isingnpu.backend import State, get_backend
 from isingnpu.backends import reference
 from isingnpu.backends.reference import ClusterPlan
-from isingnpu.bonds import cluster_bonds
+from isingnpu.bonds import Bonds, cluster_bonds
 from isingnpu.dynamics import bond_thresholds
 
 MOVES = ("swendsen-wang", "wolff")
 cpu = get_backend("cpu").plan
 
 from isingnpu.backends.cpu import clusters_tables  # noqa: E402
-from isingnpu.backends.cpu.clusters_tables import LatticeTables  # noqa: E402
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -78,8 +77,8 @@ def test_clusters_of_more_words_than_wait_in_one_word_are_those_of_the_graph(mon
     """Eight words a group, 64 groups a word of those that wait; rows begin within words."""
     model, seen = lattice.square((1100, 62)), []
     trial = ClusterTrial(model, np.full(2, 0.45), dynamics="wolff", replicas=range(1))
-    for fits in (LatticeTables.fits, lambda bonds: False):
-        monkeypatch.setattr(LatticeTables, "fits", staticmethod(fits))
+    for alike in (Bonds.alike_along_axes, False):
+        monkeypatch.setattr(Bonds, "alike_along_axes", alike)
         plan = cpu(trial.request)
         plan.load(State.at(np.ones((1, model.n), np.int8)))
         seen.append(plan.sweep(trial.betas, first=0, every=1).flips)

@@ -22,16 +22,17 @@ from isingnpu.dynamics import DYNAMICS, fixed_point_constant, thresholds
 
 get_backend("cpu")  # backends lie beside the package in a checkout: find them first
 
+from isingnpu.backends import limits as decisions  # noqa: E402
 from isingnpu.backends.cpu import (  # noqa: E402
     lanes,
     lanes_code,
     lanes_estimate,
-    lanes_limits,
     lanes_sweep,
 )
 from isingnpu.backends.cpu.blocks import field_dtype  # noqa: E402
 from isingnpu.backends.cpu.ir import I16, I32, emits, vector  # noqa: E402
 from isingnpu.backends.cpu.lanes import LanePlan  # noqa: E402
+from isingnpu.backends.limits import estimates, exact_limits  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ("metropolis", "heat-bath")
@@ -61,7 +62,7 @@ def compare_all(config, x, r, slopes, out):
 def estimated(limits, beta, quantum, x, r):
     """(accepted, open) of the estimate for values x and their first 16 bits r."""
     config = lanes_code.Lanes(64, 32, lanes_code.ESTIMATE, limits.heat_bath, False, False)
-    slopes = lanes_estimate.estimates(np.array([beta]), quantum)
+    slopes = estimates(np.array([beta]), quantum)
     pad = -len(x) % 16
     x, r = (np.concatenate([part, np.ones(pad)]).astype(np.int32) for part in (x, r))
     out = np.zeros((len(x) // 16, 2), np.uint16)
@@ -138,7 +139,7 @@ def test_exact_limits_are_those_of_the_dynamics():
     request = Trial(FROZEN, np.zeros(1)).request
     betas = np.concatenate([[0.0], np.geomspace(1e-12, 1e12, 60)])
     expected = thresholds(request.dynamics, betas, FROZEN.quantized)
-    table, constant, cutoff, _ = lanes_limits.exact_limits(request, betas)
+    table, constant, cutoff, _ = exact_limits(request, betas)
     assert np.array_equal(table, expected.table)
     assert np.array_equal(constant, expected.constant)
     assert np.array_equal(cutoff, expected.cutoff)
@@ -208,7 +209,7 @@ def test_every_form_equals_the_reference(name):
 def test_all_bits_of_close_thresholds_are_read():
     trial = TRIALS["few fields, own betas"]
     assert LanePlan(trial.request)._limits(np.zeros(1), shared=False).form == lanes_code.CHAIN
-    assert close_faults(LanePlan, trial, lanes_limits) == []
+    assert close_faults(LanePlan, trial, decisions) == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from isingnpu.backends.cpu import planes, planes_limits, planes_sweep  # noqa: E
 from isingnpu.backends.cpu.planes import PlanePlan  # noqa: E402
 from isingnpu.backends.cpu.planes_code import EARLY  # noqa: E402
 from isingnpu.backends.cpu.planes_graph import BATCH  # noqa: E402
+from isingnpu.backends.limits import leaves, needed  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = ("metropolis", "heat-bath")
@@ -222,11 +223,11 @@ def whole(bits):
 def test_masks_hold_the_thresholds(model, rule):
     limits = thresholds(DYNAMICS[rule], ALL, model.quantized)
     bound = limits.bound
-    leaves = planes_limits.leaves(limits, 2 * (bound // 2 + 1))
-    shared = planes_limits.masks(leaves)
+    found = leaves(limits, 2 * (bound // 2 + 1))
+    shared = planes_limits.masks(found)
     assert set(np.unique(shared)) <= {0, 2**64 - 1}
     rows = np.random.default_rng(1).integers(0, len(ALL), (1, 128))
-    own = planes_limits.own_masks(leaves, rows)[0]
+    own = planes_limits.own_masks(found, rows)[0]
     lanes = own[..., None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)
     own_integers = whole(lanes)  # (leaves, sides, words, 64)
     for row, table in enumerate(limits.table):
@@ -248,9 +249,9 @@ def test_masks_hold_the_thresholds(model, rule):
 def test_classes_beyond_the_needed_ones_share_their_bit(rule, parities):
     limits = thresholds(DYNAMICS[rule], ALL, MANY.quantized)
     classes = limits.bound // 2 + 1
-    bits = planes_limits.masks(planes_limits.leaves(limits, 2 * classes)) != 0
+    bits = planes_limits.masks(leaves(limits, 2 * classes)) != 0
     beyond = np.array([rule == "heat-bath", False])[: bits.shape[-1]]
-    need = planes_limits.needed(limits, classes, parities, 12)
+    need = needed(limits, classes, parities, 12)
     for row, p in np.ndindex(need.shape):
         other = np.zeros(classes, bool)  # in this plane or one before it
         for parity in parities:

@@ -42,7 +42,7 @@ class SwendsenWangPlan:
     def __init__(self, request: Request) -> None:
         self.request = request
         bonds = cluster_bonds(request.model)
-        tables = LatticeTables if LatticeTables.fits(bonds) else GraphTables
+        tables = LatticeTables if bonds.alike_along_axes else GraphTables
         self.tables: LatticeTables | GraphTables = tables(request, bonds)
         own, count = request.replicas, self.tables.block.count
         starts = range(own.start, own.stop, count)

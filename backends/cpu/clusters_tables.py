@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.backend import Request
+from isingnpu.bitlogic import words_of
 from isingnpu.bonds import Bonds
 from isingnpu.dynamics import bond_thresholds
 
@@ -23,11 +24,6 @@ from .clusters_lattice import AHEAD, BACK, FAR, UP
 Array = NDArray[Any]
 WIDE = 64  # words of a replica from which on the last vector counts for little
 MAGNITUDES = 4  # of couplings, up to which each is drawn apart
-
-
-def packed(bits: Array) -> Array:
-    """(..., words) uint64 of truth values (..., 64 words) in site order."""
-    return np.packbits(bits, axis=-1, bitorder="little").view("<u8").astype(np.uint64)
 
 
 class Block:
@@ -46,14 +42,14 @@ class Block:
         whole = np.zeros((*bits.shape[:-1], 64 * self.words), bool)
         for r in range(self.count):
             whole[..., 64 * self.width * r :][..., : self.n] = bits
-        return packed(whole)
+        return words_of(whole)
 
     def pack(self, spins: Array) -> Array:
         """Spins (replicas, sites), at most `count`, as a padded array of words."""
         whole = np.zeros((self.words // self.width + 1, 64 * self.width), bool)
         whole[: len(spins), : self.n] = spins > 0
         words = np.zeros(self.words + 2 * PAD, np.uint64)
-        words[PAD:-PAD] = packed(whole.ravel()[: 64 * self.words])
+        words[PAD:-PAD] = words_of(whole.ravel()[: 64 * self.words])
         return words
 
     def unpack(self, words: Array, replicas: int) -> Array:
@@ -116,18 +112,6 @@ class LatticeTables:
         valid = block.copies(np.ones(n, bool))
         self.tables = masks, axes, self.magnitude, number, valid
 
-    @staticmethod
-    def fits(bonds: Bonds) -> bool:
-        """Whether the couplings of each axis have one magnitude."""
-        if not bonds.axes:
-            return False
-        size = np.abs(bonds.coupling)
-        for slot in range(bonds.slots):
-            own = size[(bonds.slot == slot) & (size > 0)]
-            if own.size and own.min() != own.max():
-                return False
-        return True
-
     def limits(self, betas: Array) -> Array:
         """(betas, axes) thresholds."""
         return bond_thresholds(betas, self.magnitude, self.quantum)
@@ -188,8 +172,8 @@ class GraphTables:
         self.tables = (
             np.searchsorted(edges[0], np.arange(64 * block.words + 1)).astype(np.uint64),
             edges[1].astype(np.uint32), edges[3].astype(np.uint64), groups,
-            kinds.reshape(-1, 512), packed(present).reshape(-1, 8),
-            others.reshape(-1, 512), packed(negative).reshape(-1, 8),
+            kinds.reshape(-1, 512), words_of(present).reshape(-1, 8),
+            others.reshape(-1, 512), words_of(negative).reshape(-1, 8),
             block.copies(np.ones(request.model.n, bool)),
             np.stack([owner, other], axis=1).astype(np.uint32), coupling, bonds.owner.size,
             edges[2].copy(),

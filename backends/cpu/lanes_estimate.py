@@ -6,38 +6,23 @@ p is the quartic through 2^16 2^f at five Chebyshev nodes, off by at most 0.183.
 and x to 24 bits and one or two of k x turn 2^-y, y = -k x, by at most
 ln 2 (3 y 2^-24 + 2^-25) 2^-y < 0.006 / 2^16; those of Horner's rule add at most 4 2^17 2^-24, that
 is 0.032. x beyond `cut` counts as `cut`, where 2^16 T < 2^-15. Together less than MARGIN = 1/4.
+`limits.estimates` makes k and cut.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
-from numpy.typing import NDArray
 
 from .ir import I32, Code, Word, vector
 
 MARGIN = 0.25
 LANES = 16
 COEFFICIENTS = (633.4951171875, 3664.902587890625, 15743.287109375, 45424.37890625, 65536.0)
-REACH = 64.0  # -log2 of the smallest estimate
 SHIFTER = 1.5 * 2.0**23  # added to a number, leaves it rounded to a whole one in the lowest bits
 REALS = ir.VectorType(ir.FloatType(), LANES)
 WHOLE = vector(I32, LANES)
-
-
-def estimates(betas: NDArray[np.float64], quantum: float) -> NDArray[np.int32]:
-    """(k, cut) of each beta, (betas, 2) int32; k by the bits of its float32.
-
-    k is at least -REACH and cut at least 1, so that cut k lies in -REACH .. -REACH / 2 wherever
-    x can be beyond cut."""
-    with np.errstate(over="ignore"):
-        slope = np.minimum(2.0 * betas * quantum / np.log(2.0), REACH)
-    with np.errstate(divide="ignore"):
-        cut = np.minimum(np.floor(REACH / slope), 2.0**31 - 1)
-    k = (-slope).astype(np.float32)
-    return np.stack([k.view(np.int32), cut.astype(np.int64).astype(np.int32)], axis=-1)
 
 
 def compare(

@@ -10,16 +10,10 @@ from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
 from isingnpu.backend import Request
-from isingnpu.dynamics import (
-    check_betas,
-    exponential_tables,
-    fixed_point_constant,
-    thresholds,
-)
 from isingnpu.rng import W0, W1
 
+from ..limits import estimates, exact_limits
 from .lanes_code import CHAIN, ESTIMATE, PERMUTE
-from .lanes_estimate import estimates
 
 Array = NDArray[Any]
 
@@ -30,7 +24,7 @@ CHAIN_VALUES = 16  # more field values than this are estimated
 class Limits:
     """form: of the comparison; bytes_ (betas, 2, fields) uint8: first and second byte of T by the
     lowest 7 bits of v or 8 of h; values: the fields that CHAIN looks up; slopes (betas, 2) int32:
-    see `lanes_estimate.estimates`; exact, bound: what `kernels.accepts` takes."""
+    see `limits.estimates`; exact, bound: what `kernels.accepts` takes."""
 
     form: int
     bytes_: Array
@@ -57,24 +51,6 @@ def lane_limits(request: Request, betas: Array, values: Array | None, *, shared:
         if form != ESTIMATE:
             bytes_ = _first_bytes(exact[0], model.bound, heat_bath=heat_bath)
     return Limits(form, bytes_, looked_up, slopes, exact, model.bound)
-
-
-def exact_limits(request: Request, betas: Array) -> tuple[Array, Array, Array, Array]:
-    """(table, constant, cutoff, exponential) as in `dynamics.Thresholds`."""
-    model = request.model.quantized
-    if model.table:
-        limits = thresholds(request.dynamics, betas, model)
-        return limits.table, limits.constant, limits.cutoff, exponential_tables()
-    wholes = [fixed_point_constant(float(beta), model.quantum) for beta in check_betas(betas)]
-    halves = [(c >> 32, c & 0xFFFFFFFF) for c in wholes]
-    # y = floor(v C / 2^32) and n >= 64 where y >= 2^54
-    cutoff = [min(-(-(1 << 86) // c), 1 << 62) if c else 1 << 62 for c in wholes]
-    return (
-        np.zeros((len(betas), 0), np.uint64),
-        np.array(halves, np.uint64).reshape(-1, 2),
-        np.array(cutoff, np.int64),
-        exponential_tables(),
-    )
 
 
 def _first_bytes(table: Array, bound: int, *, heat_bath: bool) -> Array:

@@ -14,6 +14,7 @@ from isingnpu.dynamics import Thresholds, thresholds
 from isingnpu.layout import PLANE_BOUND
 from isingnpu.rng import W0, W1
 
+from ..limits import leaves, needed
 from . import planes_limits, planes_sweep
 from .blocks import Blocks
 from .planes_code import EARLY, QUEUE, VECTORS, Settle, Tally, Visit
@@ -232,16 +233,16 @@ class PlanePlan:
         sweep."""
         planes, classes = 2 * CALLS, self.graph.classes
         steps = planes_limits.ladder(classes, CALLS)
-        need = planes_limits.needed(limits, classes, self.parities, planes)
+        need = needed(limits, classes, self.parities, planes)
         fits = np.stack([np.all(need <= np.repeat(sizes, 2), axis=1) for sizes in steps])
         step = np.argmax(fits, axis=0)[rows].max(axis=1)  # the widest that a sweep needs
-        leaves = planes_limits.leaves(limits, 2 * classes)
+        found = leaves(limits, 2 * classes)
         for begin, end in _runs(step):
             used, patterns = np.unique(rows[begin:end], axis=0, return_inverse=True)
             if rows.shape[1] == 1:
-                masks = planes_limits.masks(leaves[used[:, 0]])
+                masks = planes_limits.masks(found[used[:, 0]])
             else:
-                masks = planes_limits.own_masks(leaves, used)
+                masks = planes_limits.own_masks(found, used)
             yield begin, steps[step[begin]], masks, patterns.ravel()
 
     def _counts(self, sweeps: int, calls: int, flips: int) -> Counts:

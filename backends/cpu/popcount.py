@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Request, State
 
+from ..limits import estimates, exact_limits
 from . import popcount_sweep
 from .blocks import BlockPlan, Blocks, Series, Task
 from .kernels import CALLS, FLIPS
-from .lanes_estimate import estimates
-from .lanes_limits import exact_limits, round_keys
+from .lanes_limits import round_keys
 from .popcount_code import AHEAD, LANES, Popcount
 
 Array = NDArray[Any]

@@ -10,17 +10,15 @@ from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Request, State
 
+from ..limits import SLOPES, exact_limits, first_byte_edges
 from . import kernels, sites_sweep
 from .blocks import BlockPlan, Blocks, Series, Task, energies, fields, graph
-from .lanes_limits import exact_limits, round_keys
+from .lanes_limits import round_keys
 from .sites_code import LANES, STEP, TILE, Sites
 
 Array = NDArray[Any]
 
 LAYOUTS = {"lane": kernels.LANE, "plane": kernels.PLANE, "lattice": kernels.LATTICE}
-SLACK = 2.0**-30  # relative error allowed for; thresholds and quotients are closer than that
-NEVER = 45.0  # 2^64 exp(-45) < 1
-SLOPES = 1e-300, 1e300  # 2 beta q, kept where quotients are finite
 
 
 @dataclass(eq=False)
@@ -183,18 +181,3 @@ class DensePlan(SitePlan):
         if not request.model.is_dense:
             return "fewer than a quarter of all pairs are coupled"
         return SitePlan.obstacle(request)
-
-
-def first_byte_edges(*, heat_bath: bool, bits: int = 8) -> Array:
-    """Bounds of x = 2 beta q v, or h, over the integers r = 2^64 u of each first byte, (2, 256),
-    or of other first bits, up to 16.
-
-    Metropolis flips up to -ln u, heat bath turns up from ln(u / (1 - u)) on: the least and the
-    largest of the byte, moved apart by the errors."""
-    u = np.arange((1 << bits) + 1) / (1 << bits)
-    with np.errstate(divide="ignore"):
-        if heat_bath:
-            turn = np.log(u) - np.log1p(-u)
-            return np.stack([np.maximum(turn[:-1], -NEVER) - SLACK, turn[1:] + SLACK])
-        turn = np.minimum(-np.log(u), NEVER)
-    return np.stack([np.maximum(turn[1:] - SLACK, 0.0), turn[:-1] + SLACK])

@@ -32,7 +32,7 @@ def barriers(heat_bath, slope, bound, edges, out):
     """Write the highest h ^ d of sites that may flip and of those that do, (512, 2) by
     b + 256 down.
 
-    slope = 2 beta q, clipped to 1e-300 .. 1e300; edges: see `sites.first_byte_edges`."""
+    slope = 2 beta q, clipped to 1e-300 .. 1e300; edges: see `limits.first_byte_edges`."""
     for b in range(256):
         low, high = edges[0, b] / slope, edges[1, b] / slope
         if heat_bath:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.bitlogic import words_of
 from isingnpu.bonds import Bonds, cluster_bonds, improved_moments
 from isingnpu.dynamics import bond_thresholds
 
-from ..cpu.clusters_tables import LatticeTables, packed
 from .device import Code, Device, Properties, require, scalars
 
 Array = NDArray[Any]
@@ -53,7 +53,7 @@ class SwendsenWangPlan:
         bonds, n, replicas = cluster_bonds(request.model), request.model.n, len(request.replicas)
         self.words = max(1, -(-n // 64))
         self.shape = shape or Shape.choose(device.properties, replicas, self.words)
-        self.lattice = LatticeTables.fits(bonds)
+        self.lattice = bonds.alike_along_axes
         self.code = Code.of("clusters.cu", LATTICE=self.lattice, ROUNDS=request.rounds)
         self.bonds = len(bonds.owner)
         self._require()
@@ -93,7 +93,7 @@ class SwendsenWangPlan:
             for k, those in enumerate((own, own & (bonds.coupling < 0), around)):
                 bits = np.zeros(64 * self.words, bool)
                 bits[bonds.owner[those]] = True
-                masks[k, a] = packed(bits)
+                masks[k, a] = words_of(bits)
             self.magnitude[a] = np.abs(bonds.coupling[own]).max(initial=0)
         steps = np.stack([stride, stride - stride * np.array(shape)], axis=1)
         if n and shape[-1] % 64 == 0:

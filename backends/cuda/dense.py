@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Request, threshold_rows
 
-from ..cpu.lanes_limits import exact_limits
-from ..cpu.sites import SLOPES, first_byte_edges
+from ..limits import SLOPES, exact_limits, first_byte_edges
 from .device import Code, Device, Properties, filled, require, scalars
 from .lanes import DRAWS, places
 from .replicas import PIECE, WEIGHED, ReplicaPlan, Series

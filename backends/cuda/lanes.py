@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from isingnpu.backend import Counts, Request, threshold_rows
 from isingnpu.layout import Layout
 
-from ..cpu.lanes_estimate import estimates
-from ..cpu.lanes_limits import exact_limits
+from ..limits import estimates, exact_limits
 from .device import Code, Device, Properties, filled, require, scalars
 from .levels import levels
 from .replicas import PIECE, WEIGHED, ReplicaPlan, Series

@@ -12,7 +12,8 @@ from isingnpu.backend import Counts, Request, threshold_rows
 from isingnpu.dynamics import Thresholds, thresholds
 from isingnpu.layout import PLANE_BOUND
 
-from ..cpu.planes_limits import leaves, needed, own_masks
+from ..cpu.planes_limits import own_masks
+from ..limits import leaves, needed
 from .device import Code, Device, Properties, filled, require, scalars
 from .planes_lists import BITS, PlaneLists, plane_lists
 from .replicas import PIECE, WEIGHED, ReplicaPlan, Series
