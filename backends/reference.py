@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu import rng
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Ladder, Measured, Request, State, threshold_rows
 from isingnpu.bonds import cluster_bonds, improved_moments, improved_susceptibility
 from isingnpu.dynamics import (
     Thresholds,
@@ -44,7 +44,7 @@ class ReferencePlan:
 
     def sweep(
         self,
-        betas: Array,
+        betas: Array | Ladder,
         *,
         first: int,
         every: int = 0,

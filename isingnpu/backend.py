@@ -128,6 +128,40 @@ class State:
         return cls(spins, spins, np.zeros(len(spins), np.int64))
 
 
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """Inverse temperatures of all replicas in the form that exchanges permute: replica r has
+    betas[rungs[r]] for `sweeps` sweeps.
+
+    betas: (k,) of the host; rungs: (replicas,) whole numbers in 0..k-1, of the host or of the
+    plan's own device, where they stay. ValueError for another shape."""
+
+    betas: Array
+    rungs: Any
+    sweeps: int
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.rungs, "shape"):
+            object.__setattr__(self, "rungs", np.asarray(self.rungs))
+        object.__setattr__(self, "betas", np.asarray(self.betas, np.float64))
+        if self.betas.ndim != 1 or len(self.rungs.shape) != 1:
+            raise ValueError(
+                "a ladder has betas (k,) and rungs (replicas,), got shapes "
+                f"{self.betas.shape} and {self.rungs.shape}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(sweeps, replicas), as that of an array of betas."""
+        return self.sweeps, int(self.rungs.shape[0])
+
+    def __len__(self) -> int:
+        return self.sweeps
+
+    def __getitem__(self, sweeps: slice) -> Ladder:
+        return Ladder(self.betas, self.rungs, len(range(self.sweeps)[sweeps]))
+
+
 class Plan(Protocol):
     """Spins of all replicas on one device, and the sweep that changes them in place."""
 
@@ -141,14 +175,14 @@ class Plan(Protocol):
 
     def sweep(
         self,
-        betas: Array,
+        betas: Array | Ladder,
         *,
         first: int,
         every: int = 0,
         weights: Array | None = None,
         track: bool = False,
     ) -> Measured:
-        """One sweep per entry of betas (sweeps,) or (sweeps, replicas).
+        """One sweep per entry of betas (sweeps,) or (sweeps, replicas), or those of a Ladder.
 
         first: number of sweeps done before, which the random numbers depend on. A sample is
         taken after each sweep whose 1-based number is a multiple of `every` (0: never).
@@ -273,8 +307,17 @@ def _exists(name: str) -> bool:
     return importlib.util.find_spec(f"isingnpu.backends.{name}") is not None
 
 
-def threshold_rows(betas: Array, replicas: int) -> tuple[Array, Array]:
-    """Distinct betas (k,) and the row of each sweep and replica: (sweeps, 1 or replicas) int32."""
+def threshold_rows(betas: Array | Ladder, replicas: int) -> tuple[Array, Array]:
+    """Distinct betas (k,) and the row of each sweep and replica: (sweeps, 1 or replicas) int32.
+
+    Rungs of a ladder come back as they are, on their device if they have one."""
+    if isinstance(betas, Ladder):
+        if betas.shape[1] != replicas:
+            raise ValueError(f"rungs must have shape ({replicas},), got {betas.rungs.shape}")
+        rungs = betas.rungs.astype(np.int32)
+        if type(rungs) is np.ndarray and not np.all((rungs >= 0) & (rungs < len(betas.betas))):
+            raise ValueError(f"rungs must lie in 0..{len(betas.betas) - 1}")
+        return betas.betas, rungs[None].repeat(betas.sweeps, axis=0)
     betas = np.asarray(betas, np.float64)
     if betas.ndim == 1:
         betas = betas[:, None]

@@ -19,12 +19,12 @@ from isingnpu.dynamics import DYNAMICS, thresholds
 
 get_backend("cpu")  # backends lie beside the package in a checkout: find them first
 
-from isingnpu.backends.cpu.sites import first_byte_edges  # noqa: E402
 from isingnpu.backends.cuda import choose_kernel, compiler, host, planes, sources  # noqa: E402
 from isingnpu.backends.cuda.dense import DensePlan, limbs_of  # noqa: E402
 from isingnpu.backends.cuda.device import Code  # noqa: E402
 from isingnpu.backends.cuda.host import FORWARD, REVERSE, HostDevice  # noqa: E402
 from isingnpu.backends.cuda.planes import PlanePlan, Shape  # noqa: E402
+from isingnpu.backends.limits import first_byte_edges  # noqa: E402
 
 needs_host = pytest.mark.skipif(host.compiler() is None, reason="g++ not found")
 

@@ -45,6 +45,7 @@ VARIANTS = {
     "bits, each its own tail": bits(lattice.square((4, 6)), "metropolis", queued=False),
     "bits, cubic glass": bits(GLASS, "metropolis", blocks=2),
     "bits, cubic glass, heat bath": bits(GLASS, "heat-bath"),
+    "states of lattices": Code.of("words.cu"),
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Ladder, Measured, Request, State, threshold_rows
 from isingnpu.bitlogic import coefficients, pack, unpack
 from isingnpu.dynamics import Dynamics, thresholds
 from isingnpu.layout import Layout
@@ -277,7 +277,7 @@ class BitLatticePlan:
 
     def sweep(
         self,
-        betas: Array,
+        betas: Array | Ladder,
         *,
         first: int,
         every: int = 0,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu import rng
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Ladder, Measured, Request, State, threshold_rows
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -161,7 +161,7 @@ class BlockPlan:
 
     def sweep(
         self,
-        betas: Array,
+        betas: Array | Ladder,
         *,
         first: int,
         every: int = 0,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Ladder, Measured, Request, State, threshold_rows
 from isingnpu.bonds import cluster_bonds, improved_moments, improved_susceptibility
 from isingnpu.rng import W0, W1, Stream
 
@@ -90,7 +90,7 @@ class SwendsenWangPlan:
 
     def sweep(
         self,
-        betas: Array,
+        betas: Array | Ladder,
         *,
         first: int,
         every: int = 0,

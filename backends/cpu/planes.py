@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Ladder, Measured, Request, State, threshold_rows
 from isingnpu.dynamics import Thresholds, thresholds
 from isingnpu.layout import PLANE_BOUND
 from isingnpu.rng import W0, W1
@@ -127,7 +127,7 @@ class PlanePlan:
 
     def sweep(
         self,
-        betas: Array,
+        betas: Array | Ladder,
         *,
         first: int,
         every: int = 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Ladder, Measured, Request, State, threshold_rows
 from isingnpu.bitlogic import words_of
 from isingnpu.bonds import Bonds, cluster_bonds, improved_moments
 from isingnpu.dynamics import bond_thresholds
 
-from .device import Code, Device, Properties, require, scalars
+from .device import Code, Device, Properties, put_states, require, scalars
 
 Array = NDArray[Any]
 
@@ -144,8 +145,8 @@ class SwendsenWangPlan:
             for name in ("spins", "best")
         }
         for name, states in (("spins", state.spins), ("best", state.best)):
-            given = states if hasattr(states, "__cuda_array_interface__") else np.asarray(states)
-            self._copy("pack", self.device.put(given), self.memory[name])
+            given = put_states(self.device, states, replicas, self.request.model.n)
+            self._copy("pack", given, self.memory[name])
         self.memory["since"] = self.device.put(np.asarray(state.flips, np.int64))
         self.memory["lowest"] = None  # only tracking asks for it
 
@@ -157,6 +158,10 @@ class SwendsenWangPlan:
         """(replicas, sites) int8, an array of the device; a GPU's has `__dlpack__` and
         `__cuda_array_interface__`."""
         return self._on_device("spins")
+
+    def energies_on_device(self) -> Any:
+        """(replicas,) int64 in quanta, offset not included: an array of the device."""
+        return self._energies("spins")
 
     def _on_device(self, name: str) -> Any:
         made = self.device.empty((len(self.request.replicas), self.request.model.n), np.int8)
@@ -173,26 +178,32 @@ class SwendsenWangPlan:
                 kernel, self._spread(n * replicas), THREADS, given, made, *scalars(n, replicas)
             )
 
+    def _energies(self, name: str) -> Any:
+        replicas = len(self.request.replicas)
+        made = self.device.zeros((replicas,), np.int64)
+        self._launch("measure", replicas, THREADS, self.memory[name], made, *self.model)
+        return made
+
     def _lowest(self) -> Any:
         """Energies of the best states."""
         if self.memory["lowest"] is None:
-            replicas = len(self.request.replicas)
-            self.memory["lowest"] = made = self.device.zeros((replicas,), np.int64)
-            self._launch("measure", replicas, THREADS, self.memory["best"], made, *self.model)
+            self.memory["lowest"] = self._energies("best")
         return self.memory["lowest"]
 
     # Sweeps
 
     def sweep(
         self,
-        betas: Array,
+        betas: Array | Ladder,
         *,
         first: int,
         every: int = 0,
         weights: Array | None = None,
         track: bool = False,
     ) -> Measured:
-        betas, replicas = np.asarray(betas, np.float64), len(self.request.replicas)
+        replicas = len(self.request.replicas)
+        if not isinstance(betas, Ladder):
+            betas = np.asarray(betas, np.float64)
         threshold_rows(betas[:0], replicas)  # refuses another shape
         k = 0 if weights is None else len(weights)
         sent = self.device.put(np.ascontiguousarray(weights, np.float64)) if k else None
@@ -200,7 +211,8 @@ class SwendsenWangPlan:
         parts: list[tuple[Array, ...]] = [(empty,) * 5 + (empty.astype(np.float64),)]
         counts, projections = Counts(), []
         for begin, end in self._cuts(betas, first, every if k else 0):
-            series, counted = self._sweep(betas[begin:end], first + begin, every, track)
+            with self.device.current():
+                series, counted = self._sweep(betas[begin:end], first + begin, every, track)
             parts.append(series)
             counts = counts + self._counts(end - begin, *counted)
             if k and every and (first + end) % every == 0:
@@ -223,10 +235,10 @@ class SwendsenWangPlan:
             improved=improved,
         )
 
-    def _cuts(self, betas: Array, first: int, every: int) -> Iterator[tuple[int, int]]:
+    def _cuts(self, betas: Array | Ladder, first: int, every: int) -> Iterator[tuple[int, int]]:
         """Ranges of sweeps for one launch: up to each sample whose spins are weighed, and not
         more than memory holds tables for."""
-        width = betas.size // max(1, len(betas)) * len(self.magnitude)
+        width = math.prod(betas.shape[1:]) * len(self.magnitude)
         most = max(1, PIECE // max(len(self.request.replicas), width, 1))
         begin = 0
         while begin < len(betas):
@@ -237,7 +249,7 @@ class SwendsenWangPlan:
             begin = end
 
     def _sweep(
-        self, betas: Array, first: int, every: int, track: bool
+        self, betas: Array | Ladder, first: int, every: int, track: bool
     ) -> tuple[tuple[Array, ...], tuple[int, int]]:
         """One launch: (energy, magnetization, flips, squares, path, fourths), and all flips and
         Philox calls."""
@@ -256,7 +268,7 @@ class SwendsenWangPlan:
         memory = self.memory
         args = (
             memory["spins"], memory["best"], lowest, memory["since"], total, *self.model,
-            put(limits), put(np.ascontiguousarray(rows)), *scalars(columns, sweeps),
+            put(limits), put(rows), *scalars(columns, sweeps),
             np.uint64(request.seed),
             *scalars(request.replicas.start, replicas, first, every, track, request.improved),
             *scalars(max(1, samples), shape.blocks),

@@ -14,6 +14,8 @@ from numpy.typing import DTypeLike
 from . import compiler, sources
 from .device import Array, Code, Kernel, Properties, Shape
 
+ON_HOST = 1  # kDLCPU of dlpack.h
+
 
 class CupyKernel:
     """A kernel, loaded once for ordinary and once for cooperative launches."""
@@ -153,8 +155,10 @@ class CupyDevice:
         with self.current():
             if hasattr(array, "__cuda_array_interface__"):
                 return cupy.ascontiguousarray(cupy.asarray(array))
-            if hasattr(array, "__dlpack_device__") and not isinstance(array, np.ndarray):
-                return cupy.ascontiguousarray(cupy.from_dlpack(array))
+            if hasattr(array, "__dlpack__") and not isinstance(array, np.ndarray):
+                if array.__dlpack_device__()[0] != ON_HOST:
+                    return cupy.ascontiguousarray(cupy.from_dlpack(array))
+                array = np.from_dlpack(array)
             return cupy.asarray(np.ascontiguousarray(array))
 
     def get(self, array: Any) -> Array:

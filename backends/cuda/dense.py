@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Request, threshold_rows
+from isingnpu.backend import Counts, Ladder, Request, threshold_rows
 
 from ..limits import SLOPES, exact_limits, first_byte_edges
 from .device import Code, Device, Properties, filled, require, scalars
@@ -122,7 +122,7 @@ class DensePlan(ReplicaPlan):
         return columns * (2 * model.bound + 1 if model.table else 1)
 
     def _sweep(
-        self, betas: Array, first: int, every: int, track: bool
+        self, betas: Array | Ladder, first: int, every: int, track: bool
     ) -> tuple[Series, tuple[int, int]]:
         put, zeros, memory, n = self.device.put, self.device.zeros, self.memory, len(self.order)
         request, model = self.request, self.request.model.quantized

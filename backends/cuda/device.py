@@ -7,6 +7,7 @@ tests and development only. Plans hold arrays that only their device understands
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -75,6 +76,9 @@ class Device(Protocol):
     def xp(self) -> Any:
         """The array module whose arrays lie here: cupy, or numpy on the processor."""
 
+    def current(self) -> AbstractContextManager[Any]:
+        """Context in which arrays of this device can be computed with."""
+
     def kernel(self, code: Code, name: str) -> Kernel:
         """A kernel of a source, compiled at first use."""
 
@@ -84,8 +88,9 @@ class Device(Protocol):
     def zeros(self, shape: Shape, dtype: DTypeLike) -> Any: ...
 
     def put(self, array: Any) -> Any:
-        """A copy on the device of a NumPy array; an array that lies there (one with
-        `__cuda_array_interface__` or `__dlpack__`) is taken as it is."""
+        """A copy on the device of a NumPy array, or of whatever lies on the host and offers
+        `__dlpack__`; what lies on a GPU (and has `__cuda_array_interface__` or `__dlpack__`) is
+        taken as it is."""
 
     def get(self, array: Any) -> Array:
         """A NumPy copy."""
@@ -105,6 +110,18 @@ def require(device: Device, fixed: int, per_read: int, reads: int, what: str) ->
         f"{what} with {reads} reads needs {_size(needed)} of device memory, "
         f"{device.properties.name} has {_size(free)} free: {advice}"
     )
+
+
+def put_states(device: Device, states: Any, replicas: int, n: int) -> Any:
+    """States (replicas, n) int8 on the device, from wherever they lie; see `Device.put`.
+
+    Raises TypeError for other numbers, ValueError for another shape."""
+    given = device.put(states)
+    if given.dtype != np.int8:
+        raise TypeError(f"spins must be int8, got {given.dtype}")
+    if given.shape != (replicas, n):
+        raise ValueError(f"spins must have shape {(replicas, n)}, got {given.shape}")
+    return given
 
 
 def _size(count: int) -> str:

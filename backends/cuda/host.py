@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,9 @@ class HostDevice:
     def unavailable(self) -> str | None:
         return None if compiler() else "g++ not found"
 
+    def current(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
     def kernel(self, code: Code, name: str) -> Kernel:
         return HostKernel(self, code, name)
 
@@ -160,7 +164,9 @@ class HostDevice:
         return np.zeros(shape, dtype)
 
     def put(self, array: Any) -> Array:
-        return np.array(array)
+        if not isinstance(array, np.ndarray) and hasattr(array, "__dlpack__"):
+            array = np.from_dlpack(array)
+        return np.array(array, order="C")
 
     def get(self, array: Array) -> Array:
         return array.copy()

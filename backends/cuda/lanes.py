@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Request, threshold_rows
+from isingnpu.backend import Counts, Ladder, Request, threshold_rows
 from isingnpu.layout import Layout
 
 from ..limits import estimates, exact_limits
@@ -155,7 +155,7 @@ class LanePlan(ReplicaPlan):
         return columns * (2 * model.bound + 1 if model.table else 1)
 
     def _sweep(
-        self, betas: Array, first: int, every: int, track: bool
+        self, betas: Array | Ladder, first: int, every: int, track: bool
     ) -> tuple[Series, tuple[int, int]]:
         put, zeros, memory, n = self.device.put, self.device.zeros, self.memory, len(self.order)
         request = self.request

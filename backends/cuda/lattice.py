@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
-from isingnpu.bitlogic import coefficients, pack, unpack
+from isingnpu.backend import Counts, Ladder, Measured, Request, State, threshold_rows
+from isingnpu.bitlogic import coefficients
 from isingnpu.dynamics import thresholds
 from isingnpu.layout import Layout
 from isingnpu.model import IsingModel
 from isingnpu.program import Plane, Program, model_program
 
-from .device import Code, Device, require, scalars
+from .device import Code, Device, put_states, require, scalars
 from .logic import program_header
 
 Array = NDArray[Any]
@@ -103,45 +103,65 @@ class LatticePlan:
         self.tables = [put(part) for part in (terms, signs, presents, valid, bits)]
         factors, self.constant = _energy(p)
         self.factors = put(factors)
+        self.phases = put(c.phases.astype(np.uint32))
         columns = c.shape[-1] // c.period if p.closed else 0
         self.extents = scalars(c.colours, c.rows, c.words, columns, p.seam)
 
     def _require(self, fixed: int, replicas: int) -> None:
-        per_read = 16 * self.program.colouring.colours * self.items
+        # spins and best states, and states on their way to or from the host
+        per_read = 16 * self.program.colouring.colours * self.items + self.request.model.n
         what = f"a lattice of {self.request.model.n} sites"
         require(self.device, fixed + 32 * PIECE, per_read, replicas, what)
 
     # States
 
     def load(self, state: State) -> None:
-        put = self.device.put
-        self.spins, self.best = (
-            put(np.array([self._packed(spins) for spins in states], np.uint64))
-            for states in (state.spins, state.best)
-        )
-        self.lowest = put(self._energies(state.best))
-        self.since = put(np.array(state.flips, np.int64))
+        self.spins, self.best = (self._packed(states) for states in (state.spins, state.best))
+        self.lowest: Any = None  # only tracking asks for it
+        self.since = self.device.put(np.array(state.flips, np.int64))
 
     def state(self) -> State:
         get = self.device.get
-        spins, best = (
-            np.array([self._unpacked(words) for words in get(states)])
-            for states in (self.spins, self.best)
-        )
+        spins, best = (get(self._unpacked(words)) for words in (self.spins, self.best))
         return State(spins, best, get(self.since))
 
-    def _packed(self, spins: Array) -> Array:
-        """(colours, rows, words) from (sites,) int8."""
-        layout, c = self.request.layout, self.program.colouring
-        bits = np.zeros((c.colours, c.rows, 64 * c.words), np.uint8)
-        bits[layout.colour, layout.row, layout.column] = spins > 0
-        return np.array([pack(part, c.words) for part in bits])
+    def spins_on_device(self) -> Any:
+        """(replicas, sites) int8, an array of the device; a GPU's has `__dlpack__` and
+        `__cuda_array_interface__`."""
+        return self._unpacked(self.spins)
 
-    def _unpacked(self, words: Array) -> Array:
-        layout, c = self.request.layout, self.program.colouring
-        bits = np.array([unpack(part, 64 * c.words) for part in words])
-        up = bits[layout.colour, layout.row, layout.column].astype(np.int8)
-        return np.asarray(2 * up - 1, np.int8)
+    def _packed(self, states: Any) -> Any:
+        """(replicas, colours, rows, words) from states (replicas, sites)."""
+        replicas, c = len(self.request.replicas), self.program.colouring
+        made = self.device.empty((replicas, c.colours, c.rows, c.words), np.uint64)
+        self._copy("pack", put_states(self.device, states, replicas, self.request.model.n), made)
+        return made
+
+    def _unpacked(self, words: Any) -> Any:
+        shape = len(self.request.replicas), self.request.model.n
+        made = self.device.empty(shape, np.int8)
+        self._copy("unpack", words, made)
+        return made
+
+    def _copy(self, kernel: str, given: Any, made: Any) -> None:
+        """See words.cu."""
+        c, replicas = self.program.colouring, len(self.request.replicas)
+        blocks = -(-replicas * c.colours * self.items // THREADS)
+        self.device.kernel(Code.of("words.cu"), kernel)(
+            (max(1, min(blocks, 32 * self.device.properties.processors)),), (THREADS,),
+            [
+                given, made, self.phases, *scalars(c.basis, c.period, c.rows, c.words),
+                np.uint64(c.shape[-1]), np.uint64(self.request.model.n),
+                np.uint64(c.colours * self.items), *scalars(replicas),
+            ],
+        )  # fmt: skip
+
+    def _lowest(self) -> Any:
+        """Energies of the best states."""
+        if self.lowest is None:
+            best = self.device.get(self._unpacked(self.best))
+            self.lowest = self.device.put(self._energies(best))
+        return self.lowest
 
     def _energies(self, states: Array) -> Array:
         """E in quanta of (replicas, sites) int8."""
@@ -156,14 +176,14 @@ class LatticePlan:
 
     def sweep(
         self,
-        betas: Array,
+        betas: Array | Ladder,
         *,
         first: int,
         every: int = 0,
         weights: Array | None = None,
         track: bool = False,
     ) -> Measured:
-        betas = np.asarray(betas, np.float64)
+        betas = betas if isinstance(betas, Ladder) else np.asarray(betas, np.float64)
         replicas = len(self.request.replicas)
         k = 0 if weights is None else len(weights)
         begin, parts, projections, counts = 0, [], [], Counts()
@@ -194,7 +214,7 @@ class LatticePlan:
         )
 
     def _sweep(
-        self, betas: Array, first: int, every: int, track: bool
+        self, betas: Array | Ladder, first: int, every: int, track: bool
     ) -> tuple[tuple[Array, Array, Array, Array], Counts]:
         """One launch: (energy, magnetization, flips, path) of the replicas, and its counts."""
         put, zeros, get = self.device.put, self.device.zeros, self.device.get
@@ -209,11 +229,12 @@ class LatticePlan:
         series = [zeros((max(1, samples), replicas), np.int64) for _ in range(3)]
         path = zeros((sweeps if track else 1, replicas), np.int64)
         total, calls = zeros((replicas,), np.int64), zeros((1,), np.uint64)
+        lowest = self._lowest() if track else zeros((1,), np.int64)
         self.device.kernel(self.code, "sweep")(
             (self.blocks, replicas), (self.threads,),
             [
-                self.spins, self.best, self.lowest, self.since, total, *self.tables,
-                *self.extents, put(polynomial), put(np.ascontiguousarray(rows)),
+                self.spins, self.best, lowest, self.since, total, *self.tables,
+                *self.extents, put(polynomial), put(rows),
                 *scalars(rows.shape[1], sweeps), np.uint64(request.seed),
                 *scalars(request.replicas.start, first, every, track), self.factors,
                 np.int64(self.constant), np.int64(request.model.n), *series, path,

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Request, threshold_rows
+from isingnpu.backend import Counts, Ladder, Request, threshold_rows
 from isingnpu.dynamics import Thresholds, thresholds
 from isingnpu.layout import PLANE_BOUND
 
-from ..cpu.planes_limits import own_masks
 from ..limits import leaves, needed
 from .device import Code, Device, Properties, filled, require, scalars
 from .planes_lists import BITS, PlaneLists, plane_lists
@@ -149,16 +148,21 @@ class PlanePlan(ReplicaPlan):
         )  # fmt: skip
         self.memory[energy] = made
 
+    def energies_on_device(self) -> Any:
+        """(replicas,) int64 in quanta, offset not included: an array of the device."""
+        self._measure("spins", "now")
+        return super().energies_on_device()
+
     # Sweeps
 
     def _numbers(self, columns: int) -> int:
         sides = 2 if self.request.dynamics.heat_bath else 1
-        leaf = sides << self.lists.bits  # both parities
+        leaf = (sides << self.lists.bits) * 2 * calls_of(self.lists)  # both parities, all planes
         width = 2 * self.request.model.quantized.bound + 1
-        return columns * width + leaf * 64 * (1 if columns == 1 else self.words)
+        return columns * width + leaf * (1 if columns == 1 else self.words)
 
     def _sweep(
-        self, betas: Array, first: int, every: int, track: bool
+        self, betas: Array | Ladder, first: int, every: int, track: bool
     ) -> tuple[Series, tuple[int, int]]:
         put, zeros, empty, memory = (
             self.device.put, self.device.zeros, self.device.empty, self.memory,
@@ -166,8 +170,13 @@ class PlanePlan(ReplicaPlan):
         request, n, lists, shape = self.request, len(self.order), self.lists, self.shape
         distinct, rows = threshold_rows(betas, len(request.replicas))
         limits = thresholds(request.dynamics, distinct, request.model.quantized)
-        rows, sweeps = self._wide(rows), len(rows)
-        masks, patterns = self._masks(limits, rows)
+        depths = self._depths(limits, rows)
+        sweeps, own = len(rows), rows.shape[1] > 1 or type(rows) is not np.ndarray
+        if own:
+            masks, patterns = self._own_masks(limits, rows)
+            rows = self._wide(rows)
+        else:
+            masks, patterns = self._masks(limits, rows)
         series, samples = self._series(sweeps, first, every, track)
         total, counts = zeros((self.lanes,), np.int64), zeros((1,), np.uint64)
         threads = self.groups * shape.blocks * shape.threads
@@ -178,37 +187,53 @@ class PlanePlan(ReplicaPlan):
             memory["lowest"], put(np.full(self.lanes, -n)), memory["since"], total, *self.model,
             self.levels, *scalars(len(lists.levels) - 1, n), np.int64(lists.total),
             put(limits.table), *scalars(limits.table.shape[1]), np.int32(limits.bound),
-            put(masks), put(patterns), put(self._depths(limits, rows)), put(rows),
+            put(masks), put(patterns), put(depths), put(rows),
             *scalars(rows.shape[1], sweeps), np.uint64(request.seed),
             *scalars(self.start // 64, first, every, track), *series, counts,
-            zeros((self.groups,), np.uint32), own=rows.shape[1] > 1,
+            zeros((self.groups,), np.uint32), own=own,
         )  # fmt: skip
         flips = int(self.device.get(total)[self._own].sum())
         seen = self._seen(series, samples, sweeps if track else 0)
         return seen, (flips, int(self.device.get(counts)[0]))
 
     def _masks(self, limits: Thresholds, rows: Array) -> tuple[Array, Array]:
-        """Bits of thresholds (patterns, 2 parities, planes, sides, classes) as masks of 32 bits,
-        or of own betas with a last axis of words of 64; and the pattern of each sweep."""
-        classes, planes = 1 << self.lists.bits - 1, 2 * calls_of(self.lists)
-        found = leaves(limits, 2 * classes)  # (betas, 2 classes, sides)
-        if rows.shape[1] == 1:
-            by_class = found.reshape(len(found), classes, 2, -1).transpose(0, 2, 3, 1)
-            shift = np.arange(63, 63 - planes, -1).astype(np.uint64)[:, None, None]
-            bits = by_class[:, :, None] >> shift & np.uint64(1)
-            masks = np.ascontiguousarray(np.uint32(0) - bits.astype(np.uint32))
-            return masks, np.ascontiguousarray(rows[:, 0]).astype(np.uint32)
-        used, patterns = np.unique(rows, axis=0, return_inverse=True)
-        words = own_masks(found, used)[:, :planes]  # (patterns, planes, 2 classes, sides, words)
-        parts = words.reshape(len(used), planes, classes, 2, -1, self.words)
-        ordered = np.ascontiguousarray(parts.transpose(0, 3, 1, 4, 2, 5))
-        return ordered, patterns.ravel().astype(np.uint32)
+        """Bits of thresholds (betas, 2 parities, planes, sides, classes) as masks of 32 bits, and
+        the beta of each sweep."""
+        by_class = self._leaves(limits)
+        shift = np.arange(63, 63 - 2 * calls_of(self.lists), -1).astype(np.uint64)[:, None, None]
+        bits = by_class[:, :, None] >> shift & np.uint64(1)
+        return np.uint32(0) - bits.astype(np.uint32), rows[:, 0].astype(np.uint32)
 
-    def _depths(self, limits: Thresholds, rows: Array) -> Array:
+    def _own_masks(self, limits: Thresholds, rows: Any) -> tuple[Any, Array]:
+        """Bits of the thresholds of all lanes, (patterns, 2 parities, planes, sides, classes,
+        words of 64), made on the device; and the pattern of each sweep."""
+        if type(rows) is np.ndarray:
+            rows, patterns = np.unique(rows, axis=0, return_inverse=True)
+        else:  # the same for all sweeps, see `Ladder`
+            rows, patterns = rows[:1], np.zeros(len(rows), np.int64)
+        found = self._leaves(limits)
+        planes, number = 2 * calls_of(self.lists), len(rows) * found[0].size * self.words
+        masks = self.device.empty((number * planes,), np.uint64)
+        blocks = min(-(-number // 256), 32 * self.device.properties.processors)
+        self._launch(
+            "own_masks", (blocks,), 256, self.device.put(found), self._wide(rows), masks,
+            *scalars(len(rows), self.words), own=True,
+        )  # fmt: skip
+        return masks, patterns.ravel().astype(np.uint32)
+
+    def _leaves(self, limits: Thresholds) -> Array:
+        """Thresholds (betas, 2 parities, sides, classes)."""
+        classes = 1 << self.lists.bits - 1
+        found = leaves(limits, 2 * classes).reshape(len(limits.table), classes, 2, -1)
+        return np.ascontiguousarray(found.transpose(0, 2, 3, 1))
+
+    def _depths(self, limits: Thresholds, rows: Any) -> Array:
         """(sweeps,) bits of the class that the first planes depend on, at least 1."""
         classes, planes = 1 << self.lists.bits - 1, 2 * calls_of(self.lists)
         need = needed(limits, classes, self.lists.parities, planes).max(axis=1)
         depth = [max(1, int(most - 1).bit_length()) if most else 1 for most in need]
+        if type(rows) is not np.ndarray:
+            return np.full(len(rows), max(depth), np.uint32)
         return np.asarray(np.array(depth, np.uint32)[rows].max(axis=1))
 
     def _weigh(self, k: int, pieces: int, partial: Any) -> None:

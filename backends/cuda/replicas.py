@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.backend import Counts, Measured, Request, State, threshold_rows
+from isingnpu.backend import Counts, Ladder, Measured, Request, State, threshold_rows
 
-from .device import Code, Device
+from .device import Code, Device, put_states
 
 Array = NDArray[Any]
 Series = tuple[Array, Array, Array, Array]  # energy, magnetization, flips, path of own replicas
@@ -64,7 +65,7 @@ class ReplicaPlan:
         raise NotImplementedError
 
     def _sweep(
-        self, betas: Array, first: int, every: int, track: bool
+        self, betas: Array | Ladder, first: int, every: int, track: bool
     ) -> tuple[Series, tuple[int, int]]:
         """One launch: what it saw; flips of own replicas, and what `_counts` wants."""
         raise NotImplementedError
@@ -85,10 +86,11 @@ class ReplicaPlan:
             "best": self._empty_states(),
             **{k: zeros((self.lanes,), np.int64) for k in ("now", "lowest", "up", "best_up")},
         }
+        n, replicas = len(self.order), len(self.request.replicas)
         for name, states in (("spins", state.spins), ("best", state.best)):
-            given = states if hasattr(states, "__cuda_array_interface__") else np.asarray(states)
-            if len(self.order) * len(self.request.replicas):
-                self._copy("pack", self.device.put(given), self.memory[name])
+            given = put_states(self.device, states, replicas, n)
+            if n * replicas:
+                self._copy("pack", given, self.memory[name])
         since = np.zeros(self.lanes, np.int64)
         since[self._own] = state.flips
         self.memory["since"] = self.device.put(since)
@@ -105,6 +107,10 @@ class ReplicaPlan:
         `__cuda_array_interface__`."""
         return self._unpack("spins")
 
+    def energies_on_device(self) -> Any:
+        """(replicas,) int64 in quanta, offset not included: an array of the device."""
+        return self.memory["now"][self._own]
+
     def _unpack(self, name: str) -> Any:
         made = self.device.empty((len(self.request.replicas), len(self.order)), np.int8)
         if len(self.order) * len(self.request.replicas):
@@ -118,14 +124,15 @@ class ReplicaPlan:
 
     def sweep(
         self,
-        betas: Array,
+        betas: Array | Ladder,
         *,
         first: int,
         every: int = 0,
         weights: Array | None = None,
         track: bool = False,
     ) -> Measured:
-        betas = np.asarray(betas, np.float64)
+        if not isinstance(betas, Ladder):
+            betas = np.asarray(betas, np.float64)
         threshold_rows(betas[:0], len(self.request.replicas))  # refuses another shape
         k = 0 if weights is None else len(weights)
         if k:
@@ -134,7 +141,8 @@ class ReplicaPlan:
         parts = []
         counts, projections = Counts(), []
         for begin, end in self._cuts(betas, first, every if k else 0):
-            series, flips = self._sweep(betas[begin:end], first + begin, every, track)
+            with self.device.current():
+                series, flips = self._sweep(betas[begin:end], first + begin, every, track)
             parts.append(series)
             counts = counts + self._counts(end - begin, *flips)
             if k and every and (first + end) % every == 0:
@@ -154,10 +162,10 @@ class ReplicaPlan:
             counts=counts,
         )
 
-    def _cuts(self, betas: Array, first: int, every: int) -> Iterator[tuple[int, int]]:
+    def _cuts(self, betas: Array | Ladder, first: int, every: int) -> Iterator[tuple[int, int]]:
         """Ranges of sweeps for one launch: up to each sample whose spins are weighed, and not
         more than memory holds tables for."""
-        numbers = self._numbers(betas.size // max(1, len(betas)))
+        numbers = self._numbers(math.prod(betas.shape[1:]))
         most = max(1, PIECE // max(self.lanes, numbers))
         begin = 0
         while begin < len(betas):
@@ -167,12 +175,13 @@ class ReplicaPlan:
             yield begin, end
             begin = end
 
-    def _wide(self, rows: Array) -> Array:
-        """Rows of thresholds (sweeps, 1 or replicas) with columns for all lanes, if not one."""
-        if rows.shape[1] == 1:
-            return np.ascontiguousarray(rows)
-        wide = np.zeros((len(rows), self.lanes), np.int32)
-        wide[:, self._own] = rows
+    def _wide(self, rows: Any) -> Any:
+        """Rows of thresholds (sweeps, 1 or replicas) on the device, with columns for all lanes if
+        replicas have rows of their own."""
+        if rows.shape[1] == 1 and type(rows) is np.ndarray:
+            return self.device.put(rows)
+        wide = self.device.zeros((len(rows), self.lanes), np.int32)
+        wide[:, self._own] = self.device.put(rows)
         return wide
 
     def _series(self, sweeps: int, first: int, every: int, track: bool) -> tuple[list[Any], int]:

@@ -433,6 +433,32 @@ sweep(u64* spins, u64* best, u64* flipped, u64* held, i64* now, i64* lowest, i64
     if (calls) atomicAdd(counts, calls);
 }
 
+// Masks of own betas (patterns, 2, PLANES, SIDES, LEAVES, words): bit b of word w is the plane's bit
+// of the threshold of lane 64 w + b. thresholds (betas, 2, SIDES, LEAVES); rows (patterns, lanes).
+// A thread makes the words of all planes.
+extern "C" __global__ void own_masks(const u64* thresholds, const int* rows, u64* masks,
+                                     u32 patterns, u32 words) {
+    const u32 leaves = 2 * SIDES * LEAVES;
+    const size_t all = (size_t)patterns * leaves * words, step = (size_t)gridDim.x * blockDim.x;
+    for (size_t k = (size_t)blockIdx.x * blockDim.x + threadIdx.x; k < all; k += step) {
+        const u32 w = (u32)(k % words), leaf = (u32)(k / words % leaves);
+        const size_t pattern = k / words / leaves;
+        const int* const row = rows + (pattern * words + w) * 64;
+        u64 bits[PLANES] = {};
+#pragma unroll 1
+        for (u32 b = 0; b < 64; ++b) {
+            const u64 t = __ldg(thresholds + (size_t)row[b] * leaves + leaf);
+#pragma unroll
+            for (u32 plane = 0; plane < PLANES; ++plane) bits[plane] |= (t >> (63 - plane) & 1) << b;
+        }
+        const u32 parity = leaf / (SIDES * LEAVES), within = leaf % (SIDES * LEAVES);
+#pragma unroll
+        for (u32 plane = 0; plane < PLANES; ++plane)
+            masks[((pattern * 2 + parity) * PLANES + plane) * (SIDES * LEAVES * (size_t)words) +
+                  (size_t)within * words + w] = bits[plane];
+    }
+}
+
 // Adds twice the unsatisfied terms of whole states to energy; grid (blocks, groups).
 extern "C" __global__ void __launch_bounds__(MAX_THREADS, 1)
 measure(const u64* spins, i64* energy, const uint2* edges, const u32* cuts, u32 n) {
