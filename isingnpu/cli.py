@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     cli_npu.add_commands(npu, _add)
     info = _add(commands, "info", _info, "version, backends, sensors")
     info.add_argument("--warm", action="store_true", help="compile the usual kernels beforehand")
+    info.add_argument("--backend", help="with --warm: those of this one (default: of all)")
     info.add_argument("--quiet", action="store_true", help="no progress on standard error")
     return top
 
@@ -309,9 +310,11 @@ def _bench(a: argparse.Namespace) -> int:
 def _info(a: argparse.Namespace) -> int:
     from isingnpu import results
 
+    if a.backend is not None and not a.warm:
+        raise ValueError("--backend is for --warm; leave it out, or pass both")
     if a.warm:
         with results.status_line(_shows_progress(a)) as show:
-            _print(a, results.warm(show), results.warm_text)
+            _print(a, results.warm(show, a.backend), results.warm_text)
         return 0
     _print(a, results.info(), results.info_text)
     return 0

@@ -22,6 +22,7 @@ from isingnpu.backend import (
     Compiling,
     backend_names,
     find_backend,
+    get_backend,
 )
 from isingnpu.ledger import sensors
 from isingnpu.model import IsingModel
@@ -268,13 +269,15 @@ def info_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def warm(show: Callable[[str], object]) -> dict[str, Any]:
-    """Compile the kernels of every backend that compiles any; seconds by backend and kernel.
+def warm(show: Callable[[str], object], only: str | None = None) -> dict[str, Any]:
+    """Compile the kernels of every backend that compiles any, or of one; seconds by backend and
+    kernel.
 
-    Compiled code is kept on disk: in $NUMBA_CACHE_DIR, or beside the kernels."""
+    Compiled code is kept on disk: in $NUMBA_CACHE_DIR, or beside the kernels; that of GPUs in
+    ~/.cache/isingnpu/cuda. Raises BackendUnavailable if the one that is named cannot run here."""
     took: dict[str, dict[str, float]] = {}
-    for name in backend_names():
-        backend = find_backend(name)
+    for name in backend_names() if only is None else (only,):
+        backend = find_backend(name) if only is None else get_backend(name)
         if backend.unavailable() is None and isinstance(backend, Compiling):
             took[name] = {}
             for kernel, seconds in backend.warm():

@@ -52,9 +52,22 @@ def test_a_kernel_and_a_layout_can_be_forced(ring, capsys):
 def test_info_warm_says_what_it_compiled(capsys, monkeypatch):
     warmed = [("lanes", 1.25), ("planes", 2.0)]
     monkeypatch.setattr(type(find_backend("cpu")), "warm", lambda self: iter(warmed))
+    monkeypatch.setattr(type(find_backend("cuda")), "unavailable", lambda self: "no such chip")
     assert run_json(capsys, "info", "--warm") == (0, {"seconds": {"cpu": dict(warmed)}})
     assert main(["info", "--warm"]) == 0
     assert "cpu: planes" in capsys.readouterr().out
+
+
+def test_info_warms_one_backend_or_says_why_not(capsys, monkeypatch):
+    monkeypatch.setattr(type(find_backend("cuda")), "warm", lambda self: iter([("lanes", 1.0)]))
+    monkeypatch.setattr(type(find_backend("cuda")), "unavailable", lambda self: None)
+    warm = ["info", "--warm", "--backend", "cuda"]
+    assert run_json(capsys, *warm) == (0, {"seconds": {"cuda": {"lanes": 1.0}}})
+    monkeypatch.setattr(type(find_backend("cuda")), "unavailable", lambda self: "no such chip")
+    assert main(warm) == 2
+    assert "'cuda' is not available: no such chip" in capsys.readouterr().err
+    assert main(["info", "--backend", "cuda"]) == 2
+    assert "--backend is for --warm" in capsys.readouterr().err
 
 
 def test_bench_compares_two_files_and_wants_two(tmp_path, capsys):

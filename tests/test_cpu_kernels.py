@@ -26,12 +26,12 @@ from isingnpu.dynamics import (
 
 get_backend("cpu")  # backends lie beside the package in a checkout: find them first
 
+from isingnpu.backends import usual  # noqa: E402
 from isingnpu.backends.cpu import (  # noqa: E402
     KERNELS,
     choose_kernel,
     kernels,
     sites_sweep,
-    warm,
 )
 from isingnpu.backends.cpu.sites import SitePlan  # noqa: E402
 
@@ -203,13 +203,13 @@ def test_bounds_leave_few_decisions_open():
 
 
 def test_warming_covers_every_kernel():
-    kernels_of = {choose_kernel(request) for _, request in warm.requests()}
+    kernels_of = {choose_kernel(request) for _, request in usual.requests()}
     assert kernels_of == set(KERNELS)
 
 
 def test_warming_sweeps_each_request_and_says_how_long_it_took(monkeypatch):
-    first = list(warm.requests())[:2]
-    monkeypatch.setattr(warm, "requests", lambda: iter(first))
+    first = list(usual.requests())[:2]
+    monkeypatch.setattr(usual, "requests", lambda: iter(first))
     made = dict(get_backend("cpu").warm())
     assert list(made) == [name for name, _ in first]
     assert all(seconds > 0 for seconds in made.values())

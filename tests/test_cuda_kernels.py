@@ -13,7 +13,8 @@ from engine import Trial
 
 from isingnpu import disorder, lattice
 from isingnpu.backend import BackendUnavailable, find_backend, get_backend
-from isingnpu.backends.cuda import compiler, sources
+from isingnpu.backends import usual
+from isingnpu.backends.cuda import KERNELS, CudaBackend, choose_kernel, compiler, sources
 from isingnpu.backends.cuda.device import Code
 from isingnpu.backends.cuda.host import HostDevice
 from isingnpu.backends.cuda.lattice import LatticePlan
@@ -91,6 +92,41 @@ def test_digest_sees_headers_and_defines():
     changed = Code("lanes.cu", plain.defines, (("philox.cuh", "// another"),))
     assert len({sources.digest(code) for code in (plain, other, changed)}) == 3
     assert sources.digest(plain, "sm_80") != sources.digest(plain, "sm_90")
+
+
+# Compilation beforehand.
+
+
+class Recording(HostDevice):
+    """A device of so many multiprocessors that notes what it should compile."""
+
+    def __init__(self, processors=132):
+        super().__init__(processors=processors)
+        self.asked = []
+
+    def kernel(self, code, name):
+        assert name in sources.kernel_names(code)
+        self.asked.append(code)
+
+
+def test_warming_compiles_what_usual_requests_run():
+    device = Recording()
+    warmed = dict(CudaBackend(device).warm())
+    assert all(seconds > 0 for seconds in warmed.values())
+    kernels = {choose_kernel(r) for _, r in usual.requests() if r.dynamics.name != "wolff"}
+    assert kernels == set(KERNELS)
+    regular = disorder.random_regular(10_000, 3, seed=1)
+    for trial in (
+        Trial(regular, np.zeros(1), replicas=range(128)),
+        Trial(regular, np.zeros(1), replicas=range(4096)),
+        Trial(regular, np.zeros(1), replicas=range(1), dynamics="heat-bath"),
+        Trial(regular, np.zeros(1), "plane", replicas=range(1024)),
+        Trial(disorder.random_regular(200, 3, seed=1), np.zeros(1), "plane", replicas=range(512)),
+        Trial(disorder.sherrington_kirkpatrick(200, seed=1), np.zeros(1), replicas=range(1024)),
+        Trial(lattice.square(64), np.zeros(1), "lattice", replicas=range(1)),
+        Trial(lattice.square(512), np.zeros(1), "lattice", replicas=range(1)),
+    ):
+        assert set(CudaBackend(device).plan(trial.request).codes) <= set(device.asked)
 
 
 # Why there is no device.

@@ -6,6 +6,8 @@ one. Which kernel runs follows from the request alone and never changes the resu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from isingnpu.backend import Plan, Request
 from isingnpu.dynamics import Dynamics
 
@@ -54,6 +56,12 @@ class CudaBackend:
     def lacks(self, dynamics: Dynamics) -> str | None:
         """Wolff's clusters grow one site after another; Swendsen-Wang's are many at a time."""
         return "it grows no single clusters" if dynamics.name == "wolff" else None
+
+    def warm(self) -> Iterator[tuple[str, float]]:
+        """Compile the kernels of usual requests for this device: (what, seconds) of each."""
+        from . import warm
+
+        return warm.compile_all(self.device)
 
     def plan(self, request: Request) -> Plan:
         return KERNELS[choose_kernel(request)](request, self.device)

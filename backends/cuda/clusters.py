@@ -64,6 +64,11 @@ class SwendsenWangPlan:
             self._send_graph(bonds)
         self.memory: dict[str, Any] = {}
 
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """All that is compiled for the request."""
+        return (self.code,)
+
     @classmethod
     def obstacle(cls, request: Request) -> str | None:
         """Why this kernel cannot serve the request, or None."""

@@ -22,6 +22,7 @@ Array = NDArray[Any]
 
 THREADS = 256  # of a block, as in lattice.cu
 RESIDENT = 2  # blocks that find room on any multiprocessor; not queued, 1
+STATES = Code.of("words.cu")
 PIECE = 1 << 20  # sweeps times replicas of one launch
 
 
@@ -73,6 +74,11 @@ class LatticePlan:
             (("program.cuh", program_header(program.slots, request.dynamics.heat_bath)),),
         )
         self._send_program()
+
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """All that is compiled for the request."""
+        return self.code, STATES
 
     @staticmethod
     def obstacle(request: Request) -> str | None:
@@ -147,7 +153,7 @@ class LatticePlan:
         """See words.cu."""
         c, replicas = self.program.colouring, len(self.request.replicas)
         blocks = -(-replicas * c.colours * self.items // THREADS)
-        self.device.kernel(Code.of("words.cu"), kernel)(
+        self.device.kernel(STATES, kernel)(
             (max(1, min(blocks, 32 * self.device.properties.processors)),), (THREADS,),
             [
                 given, made, self.phases, *scalars(c.basis, c.period, c.rows, c.words),

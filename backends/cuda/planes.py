@@ -80,6 +80,11 @@ class PlanePlan(ReplicaPlan):
             self.code_of(request, lists, self.shape, own=own) for own in (False, True)
         )
 
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """All that is compiled for the request."""
+        return self.code, self.own_code
+
     @staticmethod
     def obstacle(request: Request) -> str | None:
         """Why this kernel cannot serve the request, or None."""

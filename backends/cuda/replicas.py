@@ -77,6 +77,11 @@ class ReplicaPlan:
     def _counts(self, sweeps: int, flips: int, drawn: int) -> Counts:
         raise NotImplementedError
 
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """All that is compiled for the request."""
+        return (self.code,)
+
     # States
 
     def load(self, state: State) -> None:
