@@ -21,6 +21,7 @@ SINGLE: tuple[tuple[str, Callable[[], IsingModel], str, int], ...] = (
     ("planes", lambda: disorder.random_regular(32, 3, seed=1), "plane", 512),
     ("shared", lambda: disorder.random_regular(32, 3, seed=1), "shared", 512),
     ("square lattice", lambda: lattice.square(64), "lattice", 1),
+    ("square lattice, long rows", lambda: lattice.square((4, 1024)), "lattice", 1),
     ("cubic lattice", lambda: lattice.cubic(16), "lattice", 1),
     ("cubic glass", lambda: disorder.edwards_anderson((16, 16, 16), seed=1), "lattice", 1),
 )
