@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from isingnpu.backend import BackendUnavailable
     from isingnpu.dimod_sampler import IsingSampler
     from isingnpu.formats import read, write
+    from isingnpu.many import anneal_many, sample_many
     from isingnpu.model import IsingModel
     from isingnpu.run import Run
     from isingnpu.schedule import Schedule
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "anneal": "annealing",
+    "anneal_many": "many",
     "resume": "annealing",
     "sample": "annealing",
+    "sample_many": "many",
     "BackendUnavailable": "backend",
     "read": "formats",
     "write": "formats",
@@ -50,9 +53,11 @@ __all__ = [
     "ShortChain",
     "__version__",
     "anneal",
+    "anneal_many",
     "read",
     "resume",
     "sample",
+    "sample_many",
     "write",
 ]
 

@@ -73,10 +73,10 @@ def anneal(
     `resume` continues. Raises ValueError for what is not allowed, BackendUnavailable.
     """
     plan = as_schedule(schedule, model, sweeps)
-    rule = _annealing_rule(model) if dynamics is None else get_dynamics(dynamics)
+    rule = annealing_rule(model) if dynamics is None else get_dynamics(dynamics)
     if rule.moves_clusters:
         raise ValueError(f"anneal has no {rule.name}: cluster moves are for sample")
-    run = _begin(
+    run = begin(
         model, plan, "anneal",
         replicas=replicas, first_replica=first_replica,
         dynamics=rule, backend=backend, seed=seed, initial=initial,
@@ -87,7 +87,7 @@ def anneal(
     return continue_run(run, limits)
 
 
-def _annealing_rule(model: IsingModel) -> Dynamics:
+def annealing_rule(model: IsingModel) -> Dynamics:
     """Metropolis ends lower on every graph measured except chains and rings: there it carries all
     domain walls along in step, as every dE = 0 flip is accepted, and they never meet."""
     degree = np.diff(model.csr.indptr).max(initial=0)
@@ -128,10 +128,10 @@ def sample(
 
     dynamics "swendsen-wang" and "wolff" flip clusters of models without fields, which near a
     critical point decorrelates in a few sweeps. A sweep of Wolff is that many `clusters`."""
-    rule = get_dynamics(dynamics, _whole("clusters", clusters, 1))
-    burn_in = _whole("burn_in", burn_in, 0)
+    rule = get_dynamics(dynamics, whole("clusters", clusters, 1))
+    burn_in = whole("burn_in", burn_in, 0)
     plan = constant(beta, constant(beta, sweeps).sweeps + burn_in)
-    run = _begin(
+    run = begin(
         model, plan, "sample",
         replicas=replicas, first_replica=first_replica, dynamics=rule, backend=backend,
         seed=seed, initial=initial, observe=observe, every=every, burn_in=burn_in,
@@ -160,9 +160,9 @@ def resume(
     from before; the result does not."""
     if not isinstance(run, Run):
         run = Run.load(run)
-    sweeps = _whole("sweeps", sweeps, 0)
+    sweeps = whole("sweeps", sweeps, 0)
     if threads is not None:
-        threads = _whole("threads", threads, 1)
+        threads = whole("threads", threads, 1)
     if sweeps:
         longer = np.repeat(run.betas[-1:], sweeps, axis=0)
         run = replace(run, betas=np.concatenate([run.betas, longer]))
@@ -175,7 +175,7 @@ def resume(
     return continue_run(run, limits)
 
 
-def _begin(
+def begin(
     model: IsingModel,
     schedule: Schedule,
     method: str,
@@ -196,9 +196,9 @@ def _begin(
     kernel: str | None,
 ) -> Run:
     """A run of no sweeps yet; every argument checked."""
-    replicas, every = _whole("replicas", replicas, 1), _whole("every", every, 1)
-    first_replica = _whole("first_replica", first_replica, 0)
-    threads = None if threads is None else _whole("threads", threads, 1)
+    replicas, every = whole("replicas", replicas, 1), whole("every", every, 1)
+    first_replica = whole("first_replica", first_replica, 0)
+    threads = None if threads is None else whole("threads", threads, 1)
     if rounds not in rng.ROUNDS:
         raise ValueError(f"rounds must be one of {rng.ROUNDS}, got {rounds}")
     if schedule.betas.ndim == 2 and schedule.betas.shape[1] != replicas:
@@ -263,7 +263,7 @@ def _begin(
     )
 
 
-def _whole(name: str, value: object, least: int) -> int:
+def whole(name: str, value: object, least: int) -> int:
     """`value` as an int, or ValueError naming it."""
     try:
         number = int(value)  # type: ignore[call-overload]

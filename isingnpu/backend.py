@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -190,6 +190,26 @@ class Plan(Protocol):
         keep each replica's best state."""
 
 
+class Batch(Protocol):
+    """Spins of many models, each with replicas of its own, that are swept side by side.
+
+    kernels: of each model."""
+
+    kernels: list[str]
+
+    def load(self, states: Sequence[State]) -> None:
+        """Continue from these states, one per model."""
+
+    def states(self) -> list[State]:
+        """The states now, as copies."""
+
+    def sweep(
+        self, betas: Sequence[Array], *, first: int, every: int = 0, track: bool = False
+    ) -> list[Measured]:
+        """What `Plan.sweep` does, with betas (sweeps,) of each model, all of one length; track
+        keeps the best states, but no path."""
+
+
 class Backend(Protocol):
     """A named maker of plans."""
 
@@ -200,6 +220,14 @@ class Backend(Protocol):
 
     def plan(self, request: Request) -> Plan:
         """Allocate and prepare; ValueError if the request cannot be met."""
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """A backend that sweeps many models side by side."""
+
+    def batch(self, requests: Sequence[Request]) -> Batch:
+        """As `plan`, for one request of each model."""
 
 
 @runtime_checkable
@@ -216,6 +244,30 @@ class Selective(Protocol):
 
     def lacks(self, dynamics: Dynamics) -> str | None:
         """Why it cannot move spins so, or None."""
+
+
+class OneByOne:
+    """Plans as a batch: one model after the other."""
+
+    def __init__(self, plans: Sequence[Plan]) -> None:
+        self.plans = plans
+        self.kernels = [plan.kernel for plan in plans]
+
+    def load(self, states: Sequence[State]) -> None:
+        for plan, state in zip(self.plans, states, strict=True):
+            plan.load(state)
+
+    def states(self) -> list[State]:
+        return [plan.state() for plan in self.plans]
+
+    def sweep(
+        self, betas: Sequence[Array], *, first: int, every: int = 0, track: bool = False
+    ) -> list[Measured]:
+        seen = [
+            plan.sweep(own, first=first, every=every, track=track)
+            for plan, own in zip(self.plans, betas, strict=True)
+        ]
+        return [replace(measured, path=measured.path[:, :0]) for measured in seen]
 
 
 def lacks(backend: Backend, dynamics: Dynamics) -> str | None:

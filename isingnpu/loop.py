@@ -58,7 +58,7 @@ class Limits:
             raise ValueError(f"checkpoint folder {Path(self.checkpoint).parent} does not exist")
 
 
-def _provenance(run: Run, kernel: str) -> dict[str, Any]:
+def run_provenance(run: Run, kernel: str) -> dict[str, Any]:
     """Where the result comes from; ValueError if thresholds are no longer those it began with."""
     s = run.settings
     digest = threshold_digest(get_dynamics(s.dynamics, s.clusters), run.betas, run.model.quantized)
@@ -71,7 +71,7 @@ def _provenance(run: Run, kernel: str) -> dict[str, Any]:
     return provenance(s, kernel, digest)
 
 
-def _request(run: Run, layout: Layout) -> Request:
+def request_of(run: Run, layout: Layout) -> Request:
     s = run.settings
     reads = range(s.first_replica, s.first_replica + s.replicas)
     return Request(
@@ -96,8 +96,8 @@ def continue_run(run: Run, limits: Limits) -> Run:
         raise ValueError(f"the run used layout {s.layout}, this version has {layout.version}")
     if limits.checkpoint is not None:
         model_arrays(run.model)  # refuses now what no file can hold
-    plan = get_backend(s.backend).plan(_request(run, layout))
-    run = replace(run, provenance=_provenance(run, plan.kernel))
+    plan = get_backend(s.backend).plan(request_of(run, layout))
+    run = replace(run, provenance=run_provenance(run, plan.kernel))
     recorder = observables.Recorder.start(run.model, s.observe, s.every, run.state.spins)
     recorder.work, recorder.heat = run.work, run.heat
     if run.sweeps_done:

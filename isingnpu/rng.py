@@ -38,6 +38,7 @@ class Stream(enum.IntEnum):
     COUPLINGS = 2  # disordered couplings and fields
     GRAPH = 3  # random graphs
     PLANT = 4  # planted ground states
+    MODEL = 5  # seeds of many models
     BOND = 8  # bonds of clusters
     COIN = 9  # whether a cluster flips
     SEED_SITE = 10  # first site of a Wolff cluster

@@ -26,7 +26,7 @@ TABLE = json.loads(Path(__file__).with_name("cuda_registers.json").read_text())
 
 def lanes(**defines):
     usual = {"LANES": 32, "DRAWS": 0, "ROUNDS": 10, "HEAT_BATH": 0, "TABLE": 1, "NARROW": 1}
-    return Code.of("lanes.cu", **{**usual, "SPLIT": 0, **defines})
+    return Code.of("lanes.cu", **{**usual, "SPLIT": 0, "MANY": 0, **defines})
 
 
 def bits(model, rule, **options):

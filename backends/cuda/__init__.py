@@ -6,9 +6,9 @@ one. Which kernel runs follows from the request alone and never changes the resu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from isingnpu.backend import Plan, Request
+from isingnpu.backend import Batch, Plan, Request
 from isingnpu.dynamics import Dynamics
 
 from .clusters import SwendsenWangPlan
@@ -17,6 +17,7 @@ from .dense import DensePlan
 from .device import Device
 from .lanes import LanePlan
 from .lattice import LatticePlan
+from .many import batch_of
 from .planes import PlanePlan
 
 # The first that has no obstacle runs.
@@ -65,6 +66,9 @@ class CudaBackend:
 
     def plan(self, request: Request) -> Plan:
         return KERNELS[choose_kernel(request)](request, self.device)
+
+    def batch(self, requests: Sequence[Request]) -> Batch:
+        return batch_of(requests, self.device, self.plan)
 
 
 def device_backend(index: int) -> CudaBackend:

@@ -11,7 +11,8 @@ from isingnpu.backend import Counts, Ladder, Request, threshold_rows
 
 from ..limits import SLOPES, exact_limits, first_byte_edges
 from .device import Code, Device, Properties, filled, require, scalars
-from .lanes import DRAWS, places
+from .lanes import DRAWS
+from .lanes_model import places
 from .replicas import PIECE, WEIGHED, ReplicaPlan, Series
 
 Array = NDArray[Any]

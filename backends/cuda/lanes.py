@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Ladder, Request, threshold_rows
-from isingnpu.layout import Layout
 
 from ..limits import estimates, exact_limits
 from .device import Code, Device, Properties, filled, require, scalars
-from .levels import levels
+from .lanes_model import LaneModel
 from .replicas import PIECE, WEIGHED, ReplicaPlan, Series
 
 Array = NDArray[Any]
@@ -55,22 +54,22 @@ class LanePlan(ReplicaPlan):
 
     def __init__(self, request: Request, device: Device, shape: Shape | None = None) -> None:
         super().__init__(request, device)
-        model, n = request.model.quantized, request.model.n
-        csr, order = request.model.csr, request.layout.order
-        level = levels(csr.indptr, csr.indices, order)
-        self.order = order[np.argsort(level[order], kind="stable")]
-        sizes = np.bincount(level)
-        mean = n / max(1, len(sizes))
+        model, n = LaneModel.of(request), request.model.n
+        self.order, self.n_levels = model.order, len(model.levels) - 1
         self.start = request.replicas.start // UNIT * UNIT
         self.shape = shape or Shape.choose(
-            device.properties, request.replicas.stop - self.start, mean
+            device.properties, request.replicas.stop - self.start, model.sites_per_level
         )
         self.groups = -(-(request.replicas.stop - self.start) // self.shape.lanes)
         self.lanes = self.groups * self.shape.lanes
-        self.levels = np.concatenate([[0], np.cumsum(sizes)]).astype(np.uint32)
-        self._require(n, csr.nnz)
+        self._require(n, len(model.entries))
         self.code = self.code_of(request, self.shape)
-        self._send_model(model, csr)
+        put = device.put
+        self.places, self.starts, self.fields = map(
+            put, (model.places, model.starts, model.fields)
+        )
+        self.firsts, self.entries = put(model.firsts), put(filled(model.entries))
+        self.level_ends, self.sites = put(model.levels), put(self.order.astype(np.uint32))
 
     @staticmethod
     def obstacle(request: Request) -> str | None:
@@ -78,7 +77,7 @@ class LanePlan(ReplicaPlan):
         return "it moves single spins" if request.dynamics.moves_clusters else None
 
     @staticmethod
-    def code_of(request: Request, shape: Shape) -> Code:
+    def code_of(request: Request, shape: Shape, *, many: bool = False) -> Code:
         """What is compiled for a request."""
         model = request.model.quantized
         return Code.of(
@@ -90,6 +89,7 @@ class LanePlan(ReplicaPlan):
             TABLE=model.table,
             NARROW=model.bound <= NARROW,
             SPLIT=shape.blocks > 1,
+            MANY=many,
         )
 
     def _require(self, n: int, nnz: int) -> None:
@@ -97,27 +97,6 @@ class LanePlan(ReplicaPlan):
         per_read = 3 * n  # spins, best states, and states on their way to or from the host
         fixed = 28 * n + 8 * nnz + 3 * n * (self.lanes - len(whole)) + 4 * 8 * PIECE
         require(self.device, fixed, per_read, len(whole), f"a model of {n} sites")
-
-    def _send_model(self, model: Any, csr: Any) -> None:
-        put, order, n = self.device.put, self.order, len(self.order)
-        degree = np.diff(csr.indptr)
-        row_of = np.empty(n, np.int64)
-        row_of[order] = np.arange(n)
-        firsts = np.concatenate([[0], np.cumsum(degree[order])]).astype(np.int64)
-        gather = np.repeat(csr.indptr[order] - firsts[:-1], degree[order])
-        gather = gather + np.arange(csr.nnz)
-        entries = np.empty((csr.nnz, 2), np.uint32)
-        entries[:, 0] = row_of[csr.indices[gather]]
-        entries[:, 1] = model.couplings[gather].astype(np.int64) & 0xFFFFFFFF
-        totals = np.bincount(np.repeat(np.arange(n), degree), model.couplings, n)
-        starts = (totals.astype(np.int64) + model.fields)[order]
-        self.places = put(places(self.request.layout, order))
-        self.starts = put(starts.astype(np.int32))
-        self.fields = put(model.fields[order].astype(np.int32))
-        self.firsts = put(firsts.astype(np.uint32))
-        self.entries = put(entries)
-        self.level_ends = put(self.levels)
-        self.sites = put(order.astype(np.uint32))
 
     def _launch(self, name: str, grid: tuple[int, ...], threads: int, *args: Any) -> None:
         together = name == "sweep" and self.shape.blocks > 1
@@ -130,10 +109,11 @@ class LanePlan(ReplicaPlan):
 
     def _copy(self, kernel: str, given: Any, made: Any) -> None:
         n, replicas = len(self.order), len(self.request.replicas)
-        blocks = min(-(-n * replicas // 256), 32 * self.device.properties.processors)
+        blocks = min(-(-n * self.shape.lanes // 256), 32 * self.device.properties.processors)
         self._launch(
-            kernel, (blocks,), 256, given, made, self.sites, *scalars(n, replicas, self.first)
-        )
+            kernel, (blocks, self.groups), 256, given, made, self.sites,
+            *scalars(n, replicas, self.first),
+        )  # fmt: skip
 
     def _measure(self, spins: str, energy: str) -> None:
         n, memory = len(self.order), self.memory
@@ -170,11 +150,11 @@ class LanePlan(ReplicaPlan):
             "sweep", (self.shape.blocks, self.groups), self.shape.threads,
             memory["spins"], memory["best"], memory["now"], memory["lowest"], memory["up"],
             memory["since"], total, self.places, self.starts, self.firsts, self.entries,
-            self.level_ends, *scalars(len(self.levels) - 1, n, request.layout.colours),
+            self.level_ends, *scalars(self.n_levels, n, request.layout.colours),
             put(filled(table)), put(constant), put(cutoff), put(exponential), put(slopes),
             np.int32(request.model.quantized.bound), put(rows),
             *scalars(rows.shape[1], sweeps), np.uint64(request.seed),
-            *scalars(self.start, first, every, track), *series, counts,
+            *scalars(self.start, first, every, 3 * track), *series, counts,
             zeros((self.groups,), np.uint32),
         )  # fmt: skip
         flips = int(self.device.get(total)[self._own].sum())
@@ -188,34 +168,22 @@ class LanePlan(ReplicaPlan):
         )  # fmt: skip
 
     def _counts(self, sweeps: int, flips: int, wholes: int) -> Counts:
-        n, nnz = len(self.order), self.request.model.csr.nnz
-        visits = sweeps * n * self.lanes
-        # two calls for 16 replicas, 8 for 4 in plane, 32 for 4 in lattice, 1 for 4 in shared
-        calls = {"lane": visits // 8, "plane": 2 * visits, "lattice": 8 * visits}
-        whole = {"lane": 8, "shared": 1}.get(self.request.layout.name, 32)
-        drawn = calls.get(self.request.layout.name, visits // 4) + whole * wholes
-        quads = sweeps * self.lanes // 4
-        return Counts(
-            attempted=sweeps * n * len(self.request.replicas),
-            flips=flips,
-            random_words=4 * drawn,
-            couplings=sweeps * nnz * self.lanes,
-            bytes=quads * (n * (4 + 4 + 16 + 12) + nnz * 12),
-        )
+        return counts_of(self.request, self.lanes, sweeps, flips, wholes)
 
 
-def places(layout: Layout, order: Array) -> Array:
-    """(n, 4) uint32 of the sites in this order, see `place_of` in draws.cuh."""
-    made = np.zeros((len(order), 4), np.uint32)
-    if layout.name != "lattice":
-        made[:, 0] = order
-        return made
-    assert layout.colour is not None
-    assert layout.row is not None
-    assert layout.column is not None
-    column = layout.column[order]
-    made[:, 0] = column % layout.words
-    made[:, 1] = layout.row[order]
-    made[:, 2] = layout.colour[order]
-    made[:, 3] = column // layout.words
-    return made
+def counts_of(request: Request, lanes: int, sweeps: int, flips: int, wholes: int) -> Counts:
+    """What sweeps of all lanes take; wholes: whole integers drawn."""
+    n, nnz = request.model.n, request.model.csr.nnz
+    visits = sweeps * n * lanes
+    # two calls for 16 replicas, 8 for 4 in plane, 32 for 4 in lattice, 1 for 4 in shared
+    calls = {"lane": visits // 8, "plane": 2 * visits, "lattice": 8 * visits}
+    whole = {"lane": 8, "shared": 1}.get(request.layout.name, 32)
+    drawn = calls.get(request.layout.name, visits // 4) + whole * wholes
+    quads = sweeps * lanes // 4
+    return Counts(
+        attempted=sweeps * n * len(request.replicas),
+        flips=flips,
+        random_words=4 * drawn,
+        couplings=sweeps * nnz * lanes,
+        bytes=quads * (n * (4 + 4 + 16 + 12) + nnz * 12),
+    )

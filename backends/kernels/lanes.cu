@@ -6,13 +6,18 @@
 // visit after another gives. A state holds a byte per spin, 1 is down, as (groups, sites, LANES).
 //
 // Defines: LANES 16, 32, 64 or 128; DRAWS, ROUNDS, HEAT_BATH, TABLE as in draws.cuh and
-// limits.cuh; NARROW: no field is above 127 quanta; SPLIT: several blocks share a group.
+// limits.cuh; NARROW: no field is above 127 quanta; SPLIT: several blocks share a group; MANY:
+// groups belong to models of their own, which stand one behind the other in all arrays.
 #include "barrier.cuh"
 #include "draws.cuh"
 #include "limits.cuh"
 
 #define QUADS (LANES / 4)
-#define MAX_THREADS 768  // of a block, at most 80 registers each
+#if MANY
+#define MAX_THREADS 256  // of a block
+#else
+#define MAX_THREADS 768  // at most 80 registers each
+#endif
 #define BYTES 252  // visits whose flips are counted in bytes
 
 #if NARROW
@@ -33,6 +38,23 @@ struct Sums {
     u64 energy[LANES];
     u32 flips[LANES], risen[LANES];
 };
+
+#if MANY
+// Where the model of a group begins in each array, and what a lone model has as arguments.
+struct Part {
+    u64 spins, given;    // the group's, u32 of four replicas; the model's (replicas, n)
+    u64 table, seed;
+    u32 site, level;     // of place, starts, firsts and order; of levels
+    u32 limit, column;   // of constant, cutoff and slopes; of rows
+    u32 n, n_levels, colours, bound;
+    u32 replica;         // of the group's first lane
+    u32 first, replicas; // lane of the model's first one, counted from the group's first
+};
+#define PART_OF_GROUP const Part part = parts[blockIdx.y]
+#define AND_PARTS , const Part* parts
+#else
+#define AND_PARTS
+#endif
 
 // Local fields of four replicas. rows: the group's spins at this quad; start: h_i + sum_j J_ij.
 __device__ __forceinline__ void fields(const u32* rows, int start, const uint2* entry,
@@ -125,7 +147,8 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
       const u64* table, const u64* constant, const i64* cutoff, const u64* exponential,
       const int2* slopes, int bound, const int* rows, u32 columns, u32 sweeps,
       u64 seed, u32 replica, u32 number, u32 every, u32 track,
-      i64* energies, i64* magnetizations, i64* flips, i64* path, u64* counts, u32* arrived) {
+      i64* energies, i64* magnetizations, i64* flips, i64* path, u64* counts, u32* arrived
+      AND_PARTS) {
     __shared__ Sums sums;
     __shared__ u32 better[QUADS];
     const u32 blocks = gridDim.x, group = blockIdx.y, lanes = gridDim.y * LANES;
@@ -134,8 +157,30 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
     const u32 per_pass = blocks * threads / QUADS;  // chunks of four sites
     const u32 own_chunk = (blockIdx.x * threads + thread) / QUADS;
     const u32 warp_chunk = (blockIdx.x * threads + (thread & ~31u)) / QUADS;
+#if MANY
+    PART_OF_GROUP;
+    place += part.site;
+    starts += part.site;
+    firsts += part.site;
+    levels += part.level;
+    table += part.table;
+    constant += 2 * part.limit;
+    cutoff += part.limit;
+    slopes += part.limit;
+    rows += part.column;
+    counts += group;
+    n = part.n;
+    n_levels = part.n_levels;
+    colours = part.colours;
+    bound = (int)part.bound;
+    seed = part.seed;
+    replica = part.replica - group * LANES;
+    u32* const state = spins + part.spins;
+    u32* const own_best = best + part.spins;
+#else
     u32* const state = spins + (size_t)group * n * QUADS;
     u32* const own_best = best + (size_t)group * n * QUADS;
+#endif
     const Limits limits = {table, constant, cutoff, exponential, slopes, bound};
     u32 target = 0, taken = 0, wholes = 0;
     for (u32 k = thread; k < LANES; k += threads) {
@@ -149,7 +194,7 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
         int row[4];
 #pragma unroll
         for (int b = 0; b < 4; ++b)
-            row[b] = rows[(size_t)t * columns + (columns == 1 ? 0 : lane + b)];
+            row[b] = rows[(size_t)t * columns + (MANY || columns == 1 ? 0 : lane + b)];
         for (u32 level = 0; level < n_levels; ++level) {
             const u32 begin = levels[level], end = levels[level + 1];
             for (u32 base = begin; base + 4 * warp_chunk < end; base += 4 * per_pass) {
@@ -247,10 +292,8 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
             for (u32 k = thread; k < LANES; k += threads) {
                 const u32 at = group * LANES + k;
                 const i64 energy = *(volatile i64*)(now + at);
-                if (track) {
-                    path[(size_t)t * lanes + at] = energy;
-                    if (energy < lowest[at]) lowest[at] = energy;
-                }
+                if (track & 2) path[(size_t)t * lanes + at] = energy;
+                if (track && energy < lowest[at]) lowest[at] = energy;
                 if (sample) {
                     const size_t to = (size_t)taken * lanes + at;
                     energies[to] = energy;
@@ -272,9 +315,18 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
 // Energies and magnetizations of whole states; grid (blocks, groups).
 extern "C" __global__ void __launch_bounds__(MAX_THREADS)
 measure(const u32* spins, i64* energy, i64* up, const int* starts, const int* fields_of,
-        const u32* firsts, const uint2* entries, u32 n) {
+        const u32* firsts, const uint2* entries, u32 n AND_PARTS) {
     const u32 group = blockIdx.y, quad = threadIdx.x % QUADS;
+#if MANY
+    PART_OF_GROUP;
+    starts += part.site;
+    fields_of += part.site;
+    firsts += part.site;
+    n = part.n;
+    const u32* const state = spins + part.spins;
+#else
     const u32* const state = spins + (size_t)group * n * QUADS;
+#endif
     i64 twice[4] = {0, 0, 0, 0};
     int sum[4] = {0, 0, 0, 0};
     for (u32 i = (blockIdx.x * blockDim.x + threadIdx.x) / QUADS; i < n;
@@ -312,23 +364,39 @@ extern "C" __global__ void weigh(const u8* spins, const double* weights, double*
 }
 
 // States of the request's replicas, (replicas, sites) of -1 and 1 by site number, to and from
-// bytes by lane. order: the site of each row; first: lane of the first replica.
+// bytes by lane. order: the site of each row; first: lane of the first replica. grid (blocks,
+// groups).
+#if MANY
+#define STATES                                                                        \
+    PART_OF_GROUP;                                                                    \
+    order += part.site;                                                               \
+    spins += 4 * part.spins;                                                          \
+    given += part.given;                                                              \
+    n = part.n;                                                                       \
+    replicas = part.replicas;                                                         \
+    const u32 ahead = 0u - part.first
+#else
+#define STATES                                                                        \
+    spins += (size_t)blockIdx.y * n * LANES;                                          \
+    const u32 ahead = blockIdx.y * LANES - first
+#endif
+
 extern "C" __global__ void pack(const signed char* given, u8* spins, const u32* order, u32 n,
-                                u32 replicas, u32 first) {
-    const size_t all = (size_t)n * replicas, step = (size_t)gridDim.x * blockDim.x;
+                                u32 replicas, u32 first AND_PARTS) {
+    STATES;
+    const size_t all = (size_t)n * LANES, step = (size_t)gridDim.x * blockDim.x;
     for (size_t k = (size_t)blockIdx.x * blockDim.x + threadIdx.x; k < all; k += step) {
-        const u32 r = (u32)(k / n), i = (u32)(k % n), lane = first + r;
-        const size_t to = ((size_t)(lane / LANES) * n + i) * LANES + lane % LANES;
-        spins[to] = given[(size_t)r * n + order[i]] < 0;
+        const u32 r = ahead + (u32)(k % LANES);  // wraps below the first
+        if (r < replicas) spins[k] = given[(size_t)r * n + order[k / LANES]] < 0;
     }
 }
 
 extern "C" __global__ void unpack(const u8* spins, signed char* given, const u32* order, u32 n,
-                                  u32 replicas, u32 first) {
-    const size_t all = (size_t)n * replicas, step = (size_t)gridDim.x * blockDim.x;
+                                  u32 replicas, u32 first AND_PARTS) {
+    STATES;
+    const size_t all = (size_t)n * LANES, step = (size_t)gridDim.x * blockDim.x;
     for (size_t k = (size_t)blockIdx.x * blockDim.x + threadIdx.x; k < all; k += step) {
-        const u32 r = (u32)(k / n), i = (u32)(k % n), lane = first + r;
-        const size_t from = ((size_t)(lane / LANES) * n + i) * LANES + lane % LANES;
-        given[(size_t)r * n + order[i]] = spins[from] ? -1 : 1;
+        const u32 r = ahead + (u32)(k % LANES);
+        if (r < replicas) given[(size_t)r * n + order[k / LANES]] = spins[k] ? -1 : 1;
     }
 }
