@@ -130,7 +130,9 @@ def test_cuts_into_launches_and_schedules_of_fibers_change_nothing(monkeypatch, 
     monkeypatch.setattr(batches, "PIECE", piece)
     trials = MIXED + OTHERS
     source = np.random.default_rng(1)
-    betas = [np.sort(source.uniform(0, 1, 7)) for _ in trials]
+    betas = [source.uniform(0, 1, 7) for _ in trials]  # in orders of their own
+    betas[1] = betas[0]  # one schedule of models with unlike bounds
+    assert trials[0].model.quantized.bound != trials[1].model.quantized.bound
     batch = batch_of(HostDevice(order), trials)
     seen = batch.sweep(betas, first=2, every=3, track=True)
     alike(batch, seen, answers(trials, betas))
