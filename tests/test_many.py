@@ -223,9 +223,10 @@ def test_shares_of_the_time_add_up():
         assert run.ledger.wall_s == pytest.approx(total * model.n / sites, rel=1e-12)
 
 
-def test_a_batch_that_is_too_large_says_so():
+def test_a_batch_that_is_too_large_says_how_many_models_fit(monkeypatch):
+    monkeypatch.setattr(batches, "PIECE", 1 << 10)
     trials = [Trial(graph(40, seed=3), [], replicas=range(400))] * 50
-    with pytest.raises(OutOfMemory, match=r"a batch of 50 models with 20000 reads needs .* MiB"):
+    with pytest.raises(OutOfMemory, match=r"a batch with 50 models needs .*: 9 models fit"):
         batch_of(HostDevice(memory=1 << 20), trials)
 
 

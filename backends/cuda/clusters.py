@@ -77,13 +77,18 @@ class SwendsenWangPlan:
         return None
 
     def _require(self) -> None:
-        sites, teams = 64 * self.words, self.shape.teams
+        sites = 64 * self.words
         held = 0.5 * self.bonds if self.lattice else 16 * self.bonds
         labels = 4 * (1 + self.request.improved)
-        fixed = int(held) + teams * (sites * labels + self.bonds // 8) + 8 * 8 * PIECE
-        per_read = sites + sites // 4  # states on their way to or from the host, spins, best
-        replicas = len(self.request.replicas)
-        require(self.device, fixed, per_read, replicas, f"a model of {self.request.model.n} sites")
+        fixed, per_team = int(held) + 8 * 8 * PIECE, sites * labels + self.bonds // 8
+
+        def cost(reads: int) -> int:
+            # states on their way to or from the host, spins and best states
+            teams = min(self.shape.teams, reads)
+            return fixed + teams * per_team + (sites + sites // 4) * reads
+
+        what = f"a model of {self.request.model.n} sites"
+        require(self.device, cost, len(self.request.replicas), what)
 
     def _send_lattice(self, bonds: Bonds) -> None:
         geometry, n = self.request.model.geometry, self.request.model.n

@@ -13,7 +13,7 @@ from ..limits import SLOPES, exact_limits, first_byte_edges
 from .device import Code, Device, Properties, filled, require, scalars
 from .lanes import DRAWS
 from .lanes_model import places
-from .replicas import PIECE, WEIGHED, ReplicaPlan, Series
+from .replicas import LANE_BYTES, PIECE, WEIGHED, ReplicaPlan, Series
 
 Array = NDArray[Any]
 
@@ -83,12 +83,14 @@ class DensePlan(ReplicaPlan):
         return self.tiles * TILE
 
     def _require(self, n: int) -> None:
-        replicas = len(self.request.replicas)
         fixed = self.limbs * self.width * (self.width + TILE) + 24 * n
-        fixed += 16 << FIRST_BITS
-        fixed += 2 * self.width * (self.lanes - replicas) + 4 * 8 * PIECE
-        what = f"a dense model of {n} sites"
-        require(self.device, fixed, 2 * self.width + n, replicas, what)
+        fixed += (16 << FIRST_BITS) + 4 * 8 * PIECE
+
+        def cost(reads: int) -> int:
+            lanes = self._lanes_of(reads, self.group)
+            return fixed + (2 * self.width + LANE_BYTES) * lanes + n * reads
+
+        require(self.device, cost, len(self.request.replicas), f"a dense model of {n} sites")
 
     def _launch(self, name: str, grid: tuple[int, ...], threads: int, *args: Any) -> None:
         self.device.kernel(self.code, name)(grid, (threads,), args)

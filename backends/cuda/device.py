@@ -6,7 +6,8 @@ tests and development only. Plans hold arrays that only their device understands
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import bisect
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -99,15 +100,19 @@ class Device(Protocol):
         """Bytes that can be allocated."""
 
 
-def require(device: Device, fixed: int, per_read: int, reads: int, what: str) -> None:
-    """OutOfMemory unless `fixed` + `per_read` for each of so many reads fit on the device."""
-    needed, free = fixed + per_read * reads, device.free()
+def require(
+    device: Device, cost: Callable[[int], int], number: int, what: str, unit: str = "reads"
+) -> None:
+    """OutOfMemory unless `what` with `number` reads, or other units, fits on the device.
+
+    cost: bytes that so many take; grows with their number."""
+    needed, free = cost(number), device.free()
     if needed <= free:
         return
-    fit = max(0, free - fixed) // max(1, per_read)
-    advice = f"{fit} reads fit" if fit else "not one read fits"
+    fit = bisect.bisect_right(range(1, number + 1), free, key=cost)
+    advice = f"{fit} {unit} fit" if fit else f"not one {unit.removesuffix('s')} fits"
     raise OutOfMemory(
-        f"{what} with {reads} reads needs {_size(needed)} of device memory, "
+        f"{what} with {number} {unit} needs {_size(needed)} of device memory, "
         f"{device.properties.name} has {_size(free)} free: {advice}"
     )
 

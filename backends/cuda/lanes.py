@@ -13,7 +13,7 @@ from isingnpu.backend import Counts, Ladder, Request, threshold_rows
 from ..limits import estimates, exact_limits
 from .device import Code, Device, Properties, filled, require, scalars
 from .lanes_model import LaneModel
-from .replicas import PIECE, WEIGHED, ReplicaPlan, Series
+from .replicas import LANE_BYTES, PIECE, WEIGHED, ReplicaPlan, Series
 
 Array = NDArray[Any]
 
@@ -93,10 +93,14 @@ class LanePlan(ReplicaPlan):
         )
 
     def _require(self, n: int, nnz: int) -> None:
-        whole = self.request.replicas
-        per_read = 3 * n  # spins, best states, and states on their way to or from the host
-        fixed = 28 * n + 8 * nnz + 3 * n * (self.lanes - len(whole)) + 4 * 8 * PIECE
-        require(self.device, fixed, per_read, len(whole), f"a model of {n} sites")
+        fixed = 32 * n + 8 * nnz + 4 * 8 * PIECE
+
+        def cost(reads: int) -> int:
+            # spins and best states, and states on their way to or from the host
+            lanes = self._lanes_of(reads, self.shape.lanes)
+            return fixed + (2 * n + LANE_BYTES) * lanes + n * reads
+
+        require(self.device, cost, len(self.request.replicas), f"a model of {n} sites")
 
     def _launch(self, name: str, grid: tuple[int, ...], threads: int, *args: Any) -> None:
         together = name == "sweep" and self.shape.blocks > 1

@@ -117,7 +117,8 @@ class LatticePlan:
         # spins and best states, and states on their way to or from the host
         per_read = 16 * self.program.colouring.colours * self.items + self.request.model.n
         what = f"a lattice of {self.request.model.n} sites"
-        require(self.device, fixed + 32 * PIECE, per_read, replicas, what)
+        fixed += 32 * PIECE
+        require(self.device, lambda reads: fixed + per_read * reads, replicas, what)
 
     # States
 

@@ -19,9 +19,10 @@ from isingnpu.backend import (
 )
 
 from ..limits import estimates, exact_limits
-from .device import Code, Device, filled, put_states, require, scalars
+from .device import Code, Device, filled, require, scalars
 from .lanes import UNIT, LanePlan, Shape, counts_of
 from .lanes_model import LaneModel
+from .replicas import LANE_BYTES
 
 Array = NDArray[Any]
 T = TypeVar("T")
@@ -72,13 +73,14 @@ class LaneBatch:
         self.memory: dict[str, Any] = {}
 
     def _require(self) -> None:
-        n = np.array([request.model.n for request in self.requests], np.int64)
-        nnz = sum(request.model.csr.nnz for request in self.requests)
-        states = 3 * int(n[self.model_of].sum()) * self.width  # as in LanePlan
-        fixed = 28 * int(n.sum()) + 8 * nnz + states + 4 * 8 * PIECE
-        reads = sum(len(request.replicas) for request in self.requests)
-        what = f"a batch of {len(n)} models"
-        require(self.device, fixed, 0, reads, what)
+        def one(request: Request) -> int:  # as in LanePlan
+            n, nnz = request.model.n, int(request.model.csr.nnz)
+            lanes = self.width * groups_of(request)
+            states = (2 * n + LANE_BYTES) * lanes + n * len(request.replicas)
+            return 32 * n + 8 * nnz + states
+
+        costs = _starts([one(request) for request in self.requests]) + 4 * 8 * PIECE
+        require(self.device, lambda k: int(costs[k]), len(self.requests), "a batch", "models")
 
     def _send(self, models: Sequence[LaneModel], groups: Array) -> None:
         replicas = np.array([len(request.replicas) for request in self.requests], np.int64)
@@ -128,10 +130,9 @@ class LaneBatch:
         zeros = self.device.zeros
         self.memory = {k: zeros((self.lanes,), np.int64) for k in ("up", "best_up")}
         for name, energy, up in (("spins", "now", "up"), ("best", "lowest", "best_up")):
-            flat = np.concatenate([getattr(state, name).ravel() for state in states])
-            given = put_states(self.device, flat[None], 1, int(self.given[-1]))
             self.memory[name] = made = zeros((max(1, 4 * int(self.quads[-1])),), np.uint8)
-            self._copy("pack", given, made)
+            flat = np.concatenate([getattr(state, name).ravel() for state in states])
+            self._copy("pack", self.device.put(filled(flat)), made)
             doubled = zeros((self.lanes,), np.int64)
             self._launch(
                 "measure", 1, THREADS, made, doubled, self.memory[up], self.starts, self.fields,

@@ -15,7 +15,7 @@ from isingnpu.layout import PLANE_BOUND
 from ..limits import leaves, needed
 from .device import Code, Device, Properties, filled, require, scalars
 from .planes_lists import BITS, PlaneLists, plane_lists
-from .replicas import PIECE, WEIGHED, ReplicaPlan, Series
+from .replicas import LANE_BYTES, PIECE, WEIGHED, ReplicaPlan, Series
 
 Array = NDArray[Any]
 
@@ -116,12 +116,17 @@ class PlanePlan(ReplicaPlan):
         )
 
     def _require(self, n: int) -> None:
-        lists, replicas = self.lists, len(self.request.replicas)
+        lists, shape = self.lists, self.shape
         model = (lists.place, lists.pairs, lists.entries, lists.edges)
         fixed = sum(part.nbytes for part in model) + 4 * n + 4 * 8 * PIECE
-        fixed += (3 * n // 8 + 1) * (self.lanes - replicas)
-        # spins, best states and flips, and states on their way to or from the host
-        require(self.device, fixed, 3 * n // 8 + n + 1, replicas, f"a model of {n} sites")
+
+        def cost(reads: int) -> int:
+            # spins, best states and flips, and states on their way to or from the host
+            groups = self._lanes_of(reads, 64 * shape.words) // (64 * shape.words)
+            held = 8 * DEEP * shape.blocks * shape.threads + 64 * LANE_BYTES * shape.words
+            return fixed + groups * (3 * 8 * (n + 1) * shape.words + held) + n * reads
+
+        require(self.device, cost, len(self.request.replicas), f"a model of {n} sites")
 
     def _launch(
         self, name: str, grid: tuple[int, ...], threads: int, *args: Any, own: bool = False

@@ -17,6 +17,7 @@ Array = NDArray[Any]
 Series = tuple[Array, Array, Array, Array]  # energy, magnetization, flips, path of own replicas
 
 PIECE = 1 << 22  # numbers in the larger arrays of one launch
+LANE_BYTES = 128  # of each lane besides its states: energies, flips, magnetizations
 WEIGHED = 1024  # sites that one thread weighs
 
 
@@ -47,6 +48,10 @@ class ReplicaPlan:
     def _own(self) -> slice:
         """The lanes of the request's replicas."""
         return slice(self.first, self.first + len(self.request.replicas))
+
+    def _lanes_of(self, reads: int, group: int) -> int:
+        """Lanes of whole groups that hold so many reads."""
+        return -(-(self.first + reads) // group) * group
 
     def _empty_states(self) -> Any:
         """Memory for a state of all lanes."""
@@ -91,17 +96,20 @@ class ReplicaPlan:
             "best": self._empty_states(),
             **{k: zeros((self.lanes,), np.int64) for k in ("now", "lowest", "up", "best_up")},
         }
-        n, replicas = len(self.order), len(self.request.replicas)
-        for name, states in (("spins", state.spins), ("best", state.best)):
-            given = put_states(self.device, states, replicas, n)
-            if n * replicas:
-                self._copy("pack", given, self.memory[name])
+        self._pack("spins", state.spins)
+        self._pack("best", state.best)
         since = np.zeros(self.lanes, np.int64)
         since[self._own] = state.flips
         self.memory["since"] = self.device.put(since)
         if len(self.order):
             self._measure("spins", "now")
             self._measure("best", "lowest")
+
+    def _pack(self, name: str, states: Any) -> None:
+        n, replicas = len(self.order), len(self.request.replicas)
+        given = put_states(self.device, states, replicas, n)
+        if n * replicas:
+            self._copy("pack", given, self.memory[name])
 
     def state(self) -> State:
         flips = self.device.get(self.memory["since"])[self._own]
