@@ -92,7 +92,11 @@ CASES = (
     _clusters("clusters-64-4096-reads", partial(square, 64), reads=4096, sweeps=100),
     _lattice("square-1024-p10", partial(square, 1024), sweeps=2000),
     _lattice("square-8192-p10", partial(square, 8192), sweeps=200),
+    _lattice("square-16384-p10", partial(square, 16384), sweeps=50),
 )
+
+# Seconds that a case may take where it is more than a minute: the host makes the model.
+LONG = {"gpu-square-16384-p10": 420.0}
 
 # Sweeps of one core on the same request, which the ratio is to.
 CPU_SWEEPS = {

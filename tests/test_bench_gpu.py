@@ -137,6 +137,11 @@ def test_what_time_or_memory_forbid_is_a_record_that_says_so(monkeypatch):
     )
     assert not made[0].measured
     assert made[0].notes == ("not measured: 0 s were over",)
+    made, _ = gpu.measure_all(
+        ["gpu-square-16384-p10"], "cuda-host", seconds=400, quick=False, seed=1,
+        progress=lambda line: None,
+    )  # fmt: skip
+    assert made[0].notes == ("not measured: 400 s were over",)
     monkeypatch.setattr(HostDevice, "free", lambda self: 0)
     made, _ = gpu.measure_all(
         [CASES[0].name], "cuda-host", seconds=60, quick=True, seed=1, progress=lambda line: None
