@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from isingnpu import rng
-from isingnpu.backend import Request, State, get_backend
+from isingnpu.backend import Request, State, backend_names, find_backend, get_backend
 from isingnpu.dynamics import get_dynamics
 from isingnpu.layout import choose_layout
 from isingnpu.model import IsingModel
@@ -19,6 +19,12 @@ get_backend("reference")  # backends lie beside the package in a checkout: find 
 from isingnpu.backends.reference import ReferencePlan  # noqa: E402
 
 Array = np.ndarray[Any, Any]
+
+
+def compared_backends() -> list[str]:
+    """Names of the backends other than the reference that can run here."""
+    return [name for name in backend_names()
+            if name != "reference" and find_backend(name).unavailable() is None]  # fmt: skip
 
 
 class QuickReference(ReferencePlan):
