@@ -12,11 +12,12 @@ from isingnpu.npu.units import TOWER, Unit
 
 from . import machine_units as code
 from .machine_sheets import CpuSheets
+from .text import CpuText
 
 Array = NDArray[Any]
 
 
-class CpuDevice(CpuSheets):
+class CpuDevice(CpuSheets, CpuText):
     """Implements isingnpu.npu.device.Device."""
 
     name = "cpu"
@@ -29,8 +30,8 @@ class CpuDevice(CpuSheets):
         code.uniforms(draw.block, draw.step, draw.last, k0, k1, out)
         return out.reshape(-1)[:size].reshape(shape)
 
-    def mean(self, unit: Unit, fields: Array) -> Array:
-        out = np.empty_like(fields)
+    def mean(self, unit: Unit, fields: Array, out: Array | None = None) -> Array:
+        out = np.empty_like(fields) if out is None else out
         code.mean(unit.kind, unit.levels, fields.reshape(-1), out.reshape(-1))
         return out
 
@@ -47,14 +48,21 @@ class CpuDevice(CpuSheets):
             )
         return out if isinstance(draws, Stratified) else out / np.float32(draws.draws)
 
-    def displacement(self, unit: Unit, fields: Array, feedback: Array, beta: float) -> Array:
-        out = np.empty_like(fields)
+    def displacement(
+        self,
+        unit: Unit,
+        fields: Array,
+        feedback: Array,
+        beta: float,
+        out: Array | None = None,
+    ) -> Array:
+        out = np.empty_like(fields) if out is None else out
         code.displacement(
             unit.kind,
             unit.levels,
             fields.reshape(-1),
             feedback.reshape(-1),
-            np.float32(beta),
+            fields.dtype.type(beta),
             out.reshape(-1),
         )
         return out

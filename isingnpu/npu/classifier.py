@@ -24,7 +24,7 @@ from isingnpu.archive import FilePath
 from isingnpu.npu.augment import Warp
 from isingnpu.npu.blocks import softmax
 from isingnpu.npu.budget import Budget, Events, Progress
-from isingnpu.npu.device import Array, find_device
+from isingnpu.npu.device import Array, find_device, host
 from isingnpu.npu.draws import Draw, Draws
 from isingnpu.npu.images import ImageSet
 from isingnpu.npu.learning import LocalAdam, Phases, SymmetricFeedback, WeakFeedback
@@ -229,5 +229,4 @@ class IsingClassifier:
         return self.machine
 
     def _host(self, array: Any) -> Any:
-        xp = self._trained().device.xp
-        return array if xp is np else xp.asnumpy(array)
+        return host(self._trained().device, array)

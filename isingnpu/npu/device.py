@@ -1,21 +1,25 @@
 """Where a machine computes: matrix products by `xp`, elementwise work by a backend's kernels.
 
 A device is what a backend offers to machines of hidden spins, the module attribute
-`isingnpu.backends.<name>.machine.device`. All arrays are float32 and contiguous, on the device.
+`isingnpu.backends.<name>.machine.device`. All arrays are float32 and contiguous, on the device;
+for machines that read text the cpu also takes float64.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
+import numpy as np
+
 from isingnpu.backend import find_part
 from isingnpu.npu.draws import Draw, Draws
+from isingnpu.npu.text_kernels import TextKernels
 from isingnpu.npu.units import Unit
 
 Array = Any  # of numpy or cupy
 
 
-class Device(Protocol):
+class Device(TextKernels, Protocol):
     """Kernels of a machine. An array argument is never changed unless the text says so."""
 
     name: str
@@ -24,8 +28,8 @@ class Device(Protocol):
     def uniforms(self, shape: tuple[int, ...], draw: Draw) -> Array:
         """`isingnpu.npu.draws.uniforms` on the device."""
 
-    def mean(self, unit: Unit, fields: Array) -> Array:
-        """Expected states in these fields."""
+    def mean(self, unit: Unit, fields: Array, out: Array | None = None) -> Array:
+        """Expected states in these fields, written to `out` if given."""
 
     def potential(self, unit: Unit, fields: Array) -> Array:
         """The function whose derivative is the mean."""
@@ -34,8 +38,16 @@ class Device(Protocol):
         """Average of the draws of every spin; uses calls draw.call, draw.call + 1, ... as far as
         the law needs more than one number for a spin."""
 
-    def displacement(self, unit: Unit, fields: Array, feedback: Array, beta: float) -> Array:
-        """(mean(f + beta k) - mean(f - beta k)) / (2 beta): the answer of two nudged phases."""
+    def displacement(
+        self,
+        unit: Unit,
+        fields: Array,
+        feedback: Array,
+        beta: float,
+        out: Array | None = None,
+    ) -> Array:
+        """(mean(f + beta k) - mean(f - beta k)) / (2 beta): the answer of two nudged phases,
+        written to `out` if given."""
 
     def sampled_displacement(
         self, unit: Unit, fields: Array, feedback: Array, beta: float, draws: Draws, draw: Draw
@@ -90,3 +102,8 @@ def find_device(name: str = "auto") -> Device:
 
     Raises ValueError for an unknown backend, BackendUnavailable with the reason otherwise."""
     return cast(Device, find_part(name, "machine", "machines of hidden spins"))
+
+
+def host(device: Device, array: Array) -> Any:
+    """An array of the device as one of NumPy: itself on the cpu."""
+    return array if device.xp is np else device.xp.asnumpy(array)
