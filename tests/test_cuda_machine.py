@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from float64 import Float64Device, numbers
 from foreign import Foreign, ForeignDevice
+from machine_devices import PLACES, There, device_at
 from scipy import ndimage
 from scipy.special import expit
 from test_image_classifier import IMAGES, MACHINES, fresh
@@ -18,9 +19,9 @@ from test_machine_images import SHAPES, states
 from test_machine_units import TOLERANCE
 
 from isingnpu.backend import BackendUnavailable
-from isingnpu.backends.cuda import backend, compiler, host, machine, sources
+from isingnpu.backends.cuda import compiler, host, machine, sources, text
 from isingnpu.backends.cuda.cupy_device import CupyDevice
-from isingnpu.backends.cuda.host import FORWARD, REVERSE, HostDevice
+from isingnpu.backends.cuda.host import FORWARD, HostDevice
 from isingnpu.npu import classifier
 from isingnpu.npu.augment import STILL, Warp, shifts
 from isingnpu.npu.budget import Budget
@@ -48,40 +49,9 @@ ROUNDING = 2.0**-24
 cpu, formula = find_device("cpu"), Float64Device()
 
 
-@pytest.fixture(
-    params=["forward", "reverse", "shuffled", pytest.param("gpu", marks=pytest.mark.gpu)]
-)
+@pytest.fixture(params=PLACES)
 def device(request, monkeypatch):
-    """The cuda device; on the processor with one block, whose threads stride, in two of three."""
-    if request.param == "gpu":
-        if backend.unavailable() is not None:
-            pytest.skip(f"cuda: {backend.unavailable()}")
-        return machine.device
-    if host.compiler() is None:
-        pytest.skip("g++ not found")
-    if request.param == "forward":
-        return machine.CudaMachine(HostDevice(FORWARD))
-    monkeypatch.setattr(machine, "BLOCKS", 1)
-    monkeypatch.setattr(machine, "MOST_IMAGES", 2)
-    order = REVERSE if request.param == "reverse" else 12345
-    return machine.CudaMachine(HostDevice(order, processors=1))
-
-
-class There:
-    """Calls a device with NumPy arrays and gives NumPy arrays back."""
-
-    def __init__(self, device):
-        self.device = device
-
-    def __getattr__(self, name):
-        def call(*args, **options):
-            xp = self.device.xp
-            put = [xp.asarray(a) if isinstance(a, np.ndarray) else a for a in args]
-            found = getattr(self.device, name)(*put, **options)
-            get = self.device.device.get
-            return tuple(map(get, found)) if isinstance(found, tuple) else get(found)
-
-        return call
+    return device_at(request.param, monkeypatch)
 
 
 @pytest.fixture
@@ -371,7 +341,9 @@ TABLE = json.loads(Path(__file__).with_name("cuda_registers_machines.json").read
 
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "sm_120"])
-@pytest.mark.parametrize("code", [machine.UNITS, machine.IMAGES], ids=lambda code: code.source)
+@pytest.mark.parametrize(
+    "code", [machine.UNITS, machine.IMAGES, text.TEXT, text.HEADS], ids=lambda code: code.source
+)
 def test_kernels_compile_without_spills_within_their_registers(code, arch):
     try:
         compiler.version()
