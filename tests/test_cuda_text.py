@@ -105,19 +105,17 @@ def test_sums_by_state_are_those_of_the_cpu(there):
 
 @pytest.mark.parametrize("q", COLOURS)
 def test_output_spin_is_a_softmax(there, q):
-    """exp is off by EXP and by the rounding of its argument, which is below 16; so is their sum,
+    """Fields are multiples of 1/64, their differences exact. exp is off by EXP; so is their sum,
     with an addition per colour of a lane and five between lanes; two roundings of the quotient."""
-    x, fields = tokens(q), 2 * numbers(SIZE, q)
-    assert np.ptp(fields) < 20
+    x, fields = tokens(q), np.round(128 * numbers(SIZE, q)) / 64
     e, loss = changed(partial(there.output, x, STARTS, LENGTH), fields, np.zeros(SIZE, np.float32))
     g = fields.astype(float)
     log_p = g - g.max(1, keepdims=True)
     log_p -= np.log(np.exp(log_p).sum(1, keepdims=True))
     y = np.eye(q)[x[positions()]]
-    exponential = EXP + 20 * ROUNDING
-    bound = 2 * exponential + (q / 32 + 8) * ROUNDING
+    bound = 2 * EXP + (q / 32 + 8) * ROUNDING
     assert np.abs(e - (y - np.exp(log_p))).max() < bound
-    assert np.abs(loss + (y * log_p).sum(1)).max() < bound + 2 * 20 * ROUNDING
+    assert np.abs(loss + (y * log_p).sum(1)).max() < bound + 3 * 20 * ROUNDING
 
 
 # n-gram rows
@@ -162,7 +160,10 @@ def test_fields_of_rows_are_those_of_the_cpu(there, q, held_out):
 def test_classes_of_evidence_are_those_of_the_logarithm(there):
     """1 + floor(3/2 log2(1 + weight)); 1 + weight is rounded, so that those within a rounding of
     an edge may fall on either side of it."""
-    weights = np.concatenate([[0.0, -1.0], np.geomspace(1e-9, 1e6, SIZE - 2)]).astype(np.float32)
+    edges = 2 ** (np.arange(1, 20) / 1.5)
+    near = np.concatenate([edges * (1 + side) - 1 for side in (-1e-5, -1e-6, 0, 1e-6, 1e-5)])
+    spread = np.geomspace(1e-9, 1e6, SIZE - 2 - near.size)
+    weights = np.concatenate([[0.0, -1.0], near, spread]).astype(np.float32)
     rows = np.arange(SIZE, dtype=np.int32)[:, None]
     nothing = np.zeros((0, 1), np.float32), np.zeros(0, np.float32)
     [states] = changed(
@@ -177,7 +178,7 @@ def test_classes_of_evidence_are_those_of_the_logarithm(there):
     wanted[weights <= 0] = 0
     clear = np.abs(exact - np.round(exact)) > 1.5 / np.log(2) * 2 * ROUNDING
     clear |= (weights <= 0) | (weights > 0) & (exact < 0.5)
-    assert clear.mean() > 0.99
+    assert clear.sum() >= SIZE - 19 - 1
     assert np.array_equal(states[:, 0][clear] // EVIDENCE_CLASSES, wanted[clear])
     assert set(wanted) == set(range(EVIDENCE_CLASSES))
 

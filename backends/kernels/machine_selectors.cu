@@ -1,10 +1,10 @@
 // Potts selectors over a window of tokens (isingnpu/npu/selectors.py): a warp for every position.
 //
 // Key j of position t is a = t - window + j. Sums by token go through shared memory, a column of q
-// numbers for every lane, which no other lane writes; a colour then adds the 32 columns in an order
-// of its own, so that nothing is atomic and the bits are the same every time.
+// numbers for every lane, which no other lane writes; a colour then adds the 32 columns in an
+// order of its own, so that nothing is atomic and the bits are the same every time.
 // Per position and lag: 5 bytes of cache per key and 32 additions per colour; shared 128 q bytes
-// per warp.
+// per warp. Loads from the first cache bound both kernels.
 #include "text.cuh"
 
 #define THREADS 128  // at most
@@ -56,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             total += e;
         }
         const float share = 1.0f / warp_sum(total);
-        __syncwarp();  // the last position's columns are read
+        __syncwarp();  // the columns of the last position are read; shuffles order no memory
         clear(columns, q);
         for (u32 j = lane; j < window; j += 32) {
             const float chance = __fmul_rn(p[j], share);  // rounded before it is added
