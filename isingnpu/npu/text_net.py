@@ -274,23 +274,29 @@ class TextNet:
         return gains
 
     def events(self, batch: Batch) -> Events:
-        """What one training step on such a batch costs."""
+        """What one training step on such a batch costs. Additions of selectors are counted with
+        the multiply-adds: the scores of W keys by L tokens and their statistics, what they weigh,
+        their errors and distances; left-out spins as a draw for each of the mask."""
         spec, n = self.spec, batch.size
         q, hidden = spec.colours, spec.hidden
         heads = spec.selectors
         n_heads = heads.heads if heads is not None else 0
         to_hidden = heads is not None and heads.values_to_hidden
         orders = len(spec.ngrams.orders) if spec.ngrams is not None else 0
-        dense = sum(a.size for a in self.couplings.values())
+        dense = sum(int(a.size) for a in self.couplings.values())
         macs = 3 * q * hidden + n_heads * 3 * q * q + 3 * q * hidden * n_heads * to_hidden
         words = 2 * spec.context * (q + hidden) + orders * 6 * q + 4 * hidden + 2 * q
         if heads is not None:
+            macs += n_heads * heads.window * (2 * heads.match + 3)
             words += n_heads * heads.window * (heads.match + 2)
+        masked = 0 if batch.keep is None else int(batch.keep.size)
         return Events(
+            draws=masked,
+            random_words=masked,
             evaluations=n * (3 * hidden + n_heads + 1),
             macs=n * macs,
             writes=dense + 2 * n * orders * q,
-            bytes=4 * (n * words + 7 * dense),
+            bytes=4 * (n * words + 7 * dense + masked),
             samples=n,
         )
 
