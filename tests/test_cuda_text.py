@@ -14,7 +14,6 @@ from test_language import FULL, QUICK, SPECS, Q, chain
 
 from isingnpu.backends.cuda import host, machine
 from isingnpu.backends.cuda.host import FORWARD, HostDevice
-from isingnpu.npu import language
 from isingnpu.npu.budget import Budget
 from isingnpu.npu.count_field import KBodyField
 from isingnpu.npu.device import find_device
@@ -379,13 +378,12 @@ def counts():
     return KBodyField(2, low=1, folds=4).fit(corpus.tokens, Q, corpus.train)
 
 
-def machine_of(name, found, counts, monkeypatch):
+def machine_of(name, found, counts):
     """A machine of test_language on a device, with a count field or without."""
-    monkeypatch.setattr(language, "find_device", lambda _: found)
     if name == "counted":
         spec = replace(FULL, count_states=counts.states)
-        return PottsIsingLM(spec, QUICK, counts=counts, seed=4)
-    return PottsIsingLM(SPECS[name], QUICK, seed=4)
+        return PottsIsingLM(spec, QUICK, counts=counts, seed=4, device=found)
+    return PottsIsingLM(SPECS[name], QUICK, seed=4, device=found)
 
 
 def host_arrays(trained):
@@ -399,12 +397,12 @@ def host_arrays(trained):
 
 
 @pytest.mark.parametrize("name", [*SPECS, "counted"])
-def test_learning_is_that_of_the_cpu_device(device, name, counts, monkeypatch):
+def test_learning_is_that_of_the_cpu_device(device, name, counts):
     """Three steps move the couplings alike; the bound is that of images (test_cuda_machine). Gains
     of evidence and n-gram rows see classes, which may differ for a weight at an edge."""
     moved = {}
     for found in (cpu, device):
-        trained = machine_of(name, found, counts, monkeypatch)
+        trained = machine_of(name, found, counts)
         before = host_arrays(trained)
         trained.fit(chain(), Budget(steps=3))
         after = host_arrays(trained)
@@ -417,16 +415,16 @@ def test_learning_is_that_of_the_cpu_device(device, name, counts, monkeypatch):
 
 @needs_host
 @pytest.mark.parametrize("name", ["all", "counted"])
-def test_arrays_of_a_machine_stay_on_its_device(name, counts, monkeypatch, tmp_path):
+def test_arrays_of_a_machine_stay_on_its_device(name, counts, tmp_path):
     """With arrays that numpy refuses: learning, saving, loading, going on, judging and sampling,
     the same bits as in one piece with those of numpy."""
     corpus, budget = chain(), Budget(steps=6)
-    whole = machine_of(name, machine.CudaMachine(HostDevice()), counts, monkeypatch)
+    whole = machine_of(name, machine.CudaMachine(HostDevice()), counts)
     whole.fit(corpus, budget)
-    cut = machine_of(name, machine.CudaMachine(ForeignDevice()), counts, monkeypatch)
+    cut = machine_of(name, machine.CudaMachine(ForeignDevice()), counts)
     cut.fit(corpus, budget, until=2)
     cut.save(tmp_path / "machine.npz", training=True)
-    again = PottsIsingLM.load(tmp_path / "machine.npz")
+    again = PottsIsingLM.load(tmp_path / "machine.npz", device=cut._device)
     again.fit(corpus, budget)
     assert all(isinstance(w, Foreign) for w in again.net.couplings.values())
     for key, array in host_arrays(whole).items():

@@ -97,10 +97,13 @@ class Device(TextKernels, Protocol):
         """The transpose of `winners`: zero but where a site won."""
 
 
-def find_device(name: str = "auto") -> Device:
-    """The machine kernels of a backend. "auto" takes cuda if it can run, else cpu.
+def find_device(name: str | Device = "auto") -> Device:
+    """The machine kernels of a backend. "auto" takes cuda if it can run, else cpu; a device is
+    taken as it is.
 
     Raises ValueError for an unknown backend, BackendUnavailable with the reason otherwise."""
+    if not isinstance(name, str):
+        return name
     return cast(Device, find_part(name, "machine", "machines of hidden spins"))
 
 

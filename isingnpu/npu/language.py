@@ -20,7 +20,7 @@ from isingnpu.archive import FilePath
 from isingnpu.npu.budget import Budget, Progress
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
-from isingnpu.npu.device import find_device, host
+from isingnpu.npu.device import Device, find_device, host
 from isingnpu.npu.draws import Draw, uniforms
 from isingnpu.npu.learning import Moments
 from isingnpu.npu.ngram_fields import ContextRows, fold_parts
@@ -72,7 +72,7 @@ class PottsIsingLM:
         *,
         counts: KBodyField | None = None,
         seed: int = 0,
-        device: str = "auto",
+        device: str | Device = "auto",
         dtype: type = np.float32,
     ) -> None:
         states = counts.states if counts is not None else ()
@@ -320,7 +320,7 @@ class PottsIsingLM:
         })  # fmt: skip
 
     @classmethod
-    def load(cls, path: FilePath, *, device: str = "auto") -> PottsIsingLM:
+    def load(cls, path: FilePath, *, device: str | Device = "auto") -> PottsIsingLM:
         """The machine of a file; ValueError for another kind or a damaged one."""
         description, arrays = read_machine(path, KIND)
 
