@@ -27,7 +27,7 @@ from isingnpu.npu.augment import STILL, Warp, shifts
 from isingnpu.npu.budget import Budget
 from isingnpu.npu.classifier import IsingClassifier
 from isingnpu.npu.device import find_device
-from isingnpu.npu.draws import Draw, Independent, Stratified, uniforms
+from isingnpu.npu.draws import Draw, Independent, Stratified, normals, uniforms
 from isingnpu.npu.learning import LocalAdam
 from isingnpu.npu.readout import READOUTS, Readout
 from isingnpu.npu.units import (
@@ -144,6 +144,32 @@ def test_nudged_draws_are_those_of_the_formulas(there, unit, draws):
     assert not there.sampled_displacement(unit, f, 0 * k, beta, draws, DRAW).any()
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=unit_name)
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_gibbs_sweeps_are_those_of_the_cpu_device(there, unit, replicas):
+    """The same numbers decide: output states and votes are the same, but where a number of the
+    60 x 6 decisions lies within float32 of an edge, which is off by less than 1e-5 of them. One in
+    60 images may go another way: two have a probability below (360 x 5 x 1e-5)^2 / 2."""
+    n, width, q = 60, 21, 5
+    shapes = ((n, width), (q, width), (q,))
+    f, u, b = (normals(shape, Draw(9, Stream.DATA, block=k)) for k, shape in enumerate(shapes))
+    y, betas = np.arange(n) % q, (0.2, 0.4, 0.6, 0.8, 1.0, 1.0)
+    given = unit, f, (u, b), y, betas, replicas, DRAW
+    votes, wanted = np.zeros((2, n, q), np.float32)
+    drawn, same = there.gibbs(*given, votes), cpu.gibbs(*given, wanted)
+    alike = drawn == same
+    assert alike.sum() >= n - 1
+    assert np.count_nonzero(drawn != y) > n / 2
+    alike &= np.abs(votes - wanted).max(1) < 0.5
+    assert alike.sum() >= n - 1
+    # three sums of a chance and a whole number up to 3
+    assert np.abs(votes - wanted)[alike].max() <= 3 * (3 + 1) * ROUNDING + 3e-3 * 1e-5
+    np.testing.assert_allclose(votes.sum(1), 3 * 1.001, rtol=1e-6)
+    again = there.gibbs(*given)
+    assert np.array_equal(again, drawn)
+    assert not np.array_equal(there.gibbs(*given[:-1], replace(DRAW, step=4)), drawn)
+
+
 def test_adam_follows_its_formula(device):
     """Tolerance of the cpu test: five steps of size 0.01, a few roundings of moments near 1."""
     n, xp, get = 301, device.xp, device.device.get
@@ -244,6 +270,15 @@ def test_bits_are_the_same_on_every_device(there, unit):
         "sample": (unit, f, draws, DRAW),
         "sampled_displacement": (unit, f, k, 0.3, draws, DRAW),
         "warp": (images, np.array([1, 0]), maps, images[0]),
+        "gibbs": (
+            unit,
+            f.reshape(-1, 1)[:20],
+            (k[:3].reshape(-1, 1), k[:3]),
+            np.arange(20) % 3,
+            (0.5, 1.0),
+            2,
+            DRAW,
+        ),
     }.items():
         assert np.array_equal(getattr(there, name)(*args), getattr(other, name)(*args)), name
 
@@ -342,7 +377,9 @@ TABLE = json.loads(Path(__file__).with_name("cuda_registers_machines.json").read
 
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "sm_120"])
 @pytest.mark.parametrize(
-    "code", [machine.UNITS, machine.IMAGES, text.TEXT, text.HEADS], ids=lambda code: code.source
+    "code",
+    [machine.UNITS, machine.GIBBS, machine.IMAGES, text.TEXT, text.HEADS],
+    ids=lambda code: code.source,
 )
 def test_kernels_compile_without_spills_within_their_registers(code, arch):
     try:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.npu.draws import Draw, Draws, Stratified
+from isingnpu.npu.gibbs import sweep_blocks
 from isingnpu.npu.units import TOWER, Unit
 
 from . import machine_units as code
@@ -21,7 +22,7 @@ class CpuDevice(CpuSheets, CpuText):
     """Implements isingnpu.npu.device.Device."""
 
     name = "cpu"
-    xp = np
+    xp: Any = np
 
     def uniforms(self, shape: tuple[int, ...], draw: Draw) -> Array:
         size = int(np.prod(shape))
@@ -84,6 +85,20 @@ class CpuDevice(CpuSheets, CpuText):
                 out.reshape(-1),
             )
         return out if isinstance(draws, Stratified) else out / np.float32(draws.draws)
+
+    def gibbs(
+        self,
+        unit: Unit,
+        fields: Array,
+        couplings: tuple[Array, Array],
+        states: Array,
+        betas: tuple[float, ...],
+        replicas: int,
+        draw: Draw,
+        votes: Array | None = None,
+    ) -> Array:
+        given = fields, couplings, states, betas, replicas, draw, votes
+        return np.asarray(sweep_blocks(self, unit, *given))
 
     def adam(
         self,

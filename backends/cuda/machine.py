@@ -13,6 +13,7 @@ import numpy as np
 
 from isingnpu.npu.draws import Draw, Draws, Stratified
 from isingnpu.npu.units import Unit
+from isingnpu.rng import Stream
 
 from . import backend
 from .device import Code, scalars
@@ -23,6 +24,8 @@ Array = Any
 Lattice = tuple[int, int, int, int]  # images, height, width, channels
 
 UNITS = Code.of("machine_units.cu", ROUNDS=10)
+GIBBS = Code.of("machine_gibbs.cu", ROUNDS=10)
+GIBBS_THREADS = 128
 IMAGES = Code.of("machine_images.cu")
 MOST_IMAGES = 65535  # of a launch, the second extent of its grid
 
@@ -82,6 +85,32 @@ class CudaMachine(CudaText):
             self._floats(feedback, fields.shape), out,
         )  # fmt: skip
         return out
+
+    def gibbs(
+        self,
+        unit: Unit,
+        fields: Array,
+        couplings: tuple[Array, Array],
+        states: Array,
+        betas: tuple[float, ...],
+        replicas: int,
+        draw: Draw,
+        votes: Array | None = None,
+    ) -> Array:
+        (n, width), (u, b), y = fields.shape, couplings, self.xp.array(states, np.int64)
+        hidden, q = self._empty(fields.shape), len(b)
+        counted = self._empty((1, 1)) if votes is None else self._written(votes, (n, q))
+        output = Draw(draw.seed, Stream.SELECTOR)
+        if n:
+            self.device.kernel(GIBBS, "gibbs")(
+                self._grid(n, 1), (GIBBS_THREADS,),
+                (*_law(unit), *scalars(replicas, n, width, q, len(betas)), *_counter(draw),
+                 *scalars(output.last, votes is not None), self.xp.asarray(betas, np.float32),
+                 self._floats(fields), self._floats(u, (q, width)), self._floats(b, (q,)), hidden,
+                 counted, y),
+                shared_mem=4 * q,
+            )  # fmt: skip
+        return y
 
     def adam(
         self,

@@ -54,6 +54,24 @@ class Device(TextKernels, Protocol):
     ) -> Array:
         """The same with drawn spins in both phases, which share their random numbers."""
 
+    def gibbs(
+        self,
+        unit: Unit,
+        fields: Array,
+        couplings: tuple[Array, Array],
+        states: Array,
+        betas: tuple[float, ...],
+        replicas: int,
+        draw: Draw,
+        votes: Array | None = None,
+    ) -> Array:
+        """States (n,) int64 of the output spin after a sweep at each of the betas, at most 256,
+        from given ones: hidden spins drawn in beta (f + u[y] / R), the average h of R draws of
+        each, then the output spin from softmax(beta (b + u h)).
+
+        couplings: u (q, H), b (q,). Sweep s draws by block draw.block + 256 s. votes (n, q) gain 1
+        for the state and 0.001 p after every sweep of the second half."""
+
     def adam(
         self,
         couplings: Array,
