@@ -94,6 +94,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 vote[c] = fmaf(1e-3f, chances[c], vote[c] + (c == state ? 1.0f : 0.0f));
         }
         if (threadIdx.x == 0) y[image] = state;
-        __syncthreads();
     }
 }
