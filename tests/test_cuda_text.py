@@ -3,6 +3,7 @@ with -m gpu on a GPU, against the cpu device in float64 or bit by bit, and whole
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +22,7 @@ from isingnpu.npu.draws import Draw, normals, uniforms
 from isingnpu.npu.language import PottsIsingLM
 from isingnpu.npu.ngram_fields import EVIDENCE_CLASSES
 from isingnpu.npu.selectors import key_distances
+from isingnpu.npu.text_net import Batch, TextNet, TextSpec
 from isingnpu.rng import Stream
 
 ROUNDING = 2.0**-24  # half a unit in the last place, relative
@@ -432,3 +434,21 @@ def test_arrays_of_a_machine_stay_on_its_device(name, counts, tmp_path):
     assert again.bpc(corpus) == whole.bpc(corpus)
     prompt = corpus.tokens[4000:4050]
     assert np.array_equal(again.sample(prompt, 2, seed=3), whole.sample(prompt, 2, seed=3))
+
+
+@needs_host
+def test_no_array_of_a_step_grows_with_positions_tokens_and_hidden_spins_together():
+    """Memory of a step at its peak: five arrays of (positions, hidden spins), statistics, two of
+    (positions, window), and not one of (positions, colours, hidden spins)."""
+    positions_, hidden, q, window = 256, 256, 65, 32
+    heads = replace(FULL.selectors, window=window)
+    spec = TextSpec(q, context=4, hidden=hidden, selectors=heads)
+    net = TextNet(spec, machine.CudaMachine(HostDevice()), seed=1)
+    batch = Batch(tokens(q, 400), np.array([100]), positions_)
+    sizes = 5 * positions_ * hidden + 2 * positions_ * (window + 6 * q)
+    sizes += sum(a.size for a in net.couplings.values())
+    tracemalloc.start()
+    net.statistics(batch, 0.5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 4 * sizes / 2 < peak < 4 * 2 * sizes < 4 * positions_ * q * hidden / 3
