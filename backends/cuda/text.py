@@ -18,7 +18,7 @@ Array = Any
 TEXT = Code.of("machine_text.cu")
 HEADS = Code.of("machine_selectors.cu")
 MOST = 1 << 31  # elements of a call: kernels count them by 32 bits
-MOST_COLOURS, MOST_ORDERS = 256, 8
+MOST_COLOURS = 256
 WARPS, SHARED = 4, 48 << 10  # of a block of selectors, at most
 
 

@@ -8,7 +8,6 @@
 
 #define THREADS 256
 #define COLOURS 256  // at most
-#define ORDERS 8     // at most
 #define PER_LANE (COLOURS / 32)
 
 __device__ __forceinline__ u32 here() { return blockIdx.x * THREADS + threadIdx.x; }

@@ -22,11 +22,10 @@ import numpy as np
 
 from isingnpu.archive import FilePath
 from isingnpu.npu.augment import Warp
-from isingnpu.npu.blocks import softmax
 from isingnpu.npu.budget import Budget, Events, Progress
 from isingnpu.npu.device import Array, find_device, host
 from isingnpu.npu.draws import Draw, Draws
-from isingnpu.npu.gibbs import draw_labels
+from isingnpu.npu.gibbs import draw_labels, softmax
 from isingnpu.npu.images import ImageSet
 from isingnpu.npu.learning import LocalAdam, Phases, SymmetricFeedback, WeakFeedback
 from isingnpu.npu.machine import Learner, Machine

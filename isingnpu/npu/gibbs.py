@@ -8,7 +8,8 @@ draws first all h, then y. This is the specification; a device may make all swee
 
 from __future__ import annotations
 
-from isingnpu.npu.blocks import softmax
+from typing import Any
+
 from isingnpu.npu.device import Array, Device
 from isingnpu.npu.draws import Draw, Independent
 from isingnpu.npu.units import Unit
@@ -47,3 +48,10 @@ def draw_labels(p: Array, device: Device, draw: Draw) -> Array:
     place = Draw(draw.seed, Stream.SELECTOR, draw.step, draw.block)
     u = device.uniforms((len(p),), place)
     return xp.minimum((p.cumsum(1) <= u[:, None]).sum(1), p.shape[1] - 1)
+
+
+def softmax(logits: Array, xp: Any) -> Array:
+    """Heat bath of a Potts spin in these fields, (n, q)."""
+    p = logits - logits.max(1, keepdims=True)
+    p = xp.exp(p)
+    return p / p.sum(1, keepdims=True)

@@ -12,10 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from isingnpu.npu.blocks import Block, softmax
+from isingnpu.npu.blocks import Block
 from isingnpu.npu.budget import Events
 from isingnpu.npu.device import Array
 from isingnpu.npu.draws import Draw, Draws, Independent, Stratified
+from isingnpu.npu.gibbs import softmax
 from isingnpu.npu.learning import (
     ContrastiveDivergence,
     Exact,
