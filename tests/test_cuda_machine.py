@@ -4,6 +4,7 @@ with -m gpu on a GPU, against the formulas in float64 and the cpu device."""
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -377,6 +378,16 @@ def test_arrays_of_a_machine_stay_on_its_device(name, monkeypatch, tmp_path):
 
 
 # What they take of devices that need not be there
+
+
+def test_cupy_has_all_that_machines_ask_of_an_array_module():
+    cupy = pytest.importorskip("cupy")
+    root = Path(__file__).resolve().parents[1]
+    files = [*(root / "isingnpu" / "npu").glob("*.py"), *(root / "backends" / "cuda").glob("*.py")]
+    asked = {name for file in files for name in re.findall(r"\bxp\.(\w+)", file.read_text())}
+    assert {"matmul", "einsum", "asnumpy", "sort"} <= asked
+    assert {name for name in asked if not hasattr(cupy, name)} == set()
+
 
 TABLE = json.loads(Path(__file__).with_name("cuda_registers_machines.json").read_text())
 
