@@ -258,16 +258,13 @@ def _provenance(a: argparse.Namespace) -> dict[str, Any]:
     from isingnpu._version import __version__
     from isingnpu.bench import this_machine
     from isingnpu.npu.device import find_device
-    from isingnpu.npu.text_device import find_text_device
     from isingnpu.run import commit
 
-    # "auto" is the cpu for all but machines of images
-    find = find_text_device if a.images is None else find_device
     return {
         "version": __version__,
         "commit": commit(),
         "seed": a.seed,
-        "backend": find(a.backend).name,
+        "backend": find_device(a.backend).name,
         "machine": this_machine(),
         "command": " ".join(["isingnpu", *sys.argv[1:]]),
     }

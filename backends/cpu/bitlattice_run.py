@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit, uint64
 
 from . import barrier, bitlattice_draw, bitlattice_rows, bitlattice_visit
+from .kernels import copy_to
 
 # Places in the sums of a thread: twice the energy of unsatisfied bonds, spins up, flips.
 UNSATISFIED, UP, FLIPS = 0, 1, 2
@@ -142,7 +143,7 @@ def run(
                     for c in range(colours.shape[0]):
                         start = (c * n_rows + cuts[rank]) * stride
                         stop = (c * n_rows + cuts[rank + 1]) * stride
-                        best[start:stop] = spins[start:stop]
+                        copy_to(best[start:stop], spins[start:stop])
                     # all threads see the same energies; none may take rows that are being copied
                     met = barrier.meet(counter, threads, met, give_way)
                 if rank == 0:

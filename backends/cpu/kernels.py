@@ -57,6 +57,13 @@ def mulhi(a, b):
 
 
 @njit
+def copy_to(to, values):
+    """to[:] = values, without the 2 s that numba takes to compile the message of a wrong shape."""
+    for k in range(to.size):
+        to[k] = values[k]
+
+
+@njit
 def fixed_exponential(v, high, low, cutoff, exponential):
     """e(v) of isingnpu.dynamics for v >= 0."""
     if v >= cutoff:

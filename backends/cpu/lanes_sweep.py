@@ -13,7 +13,7 @@ from numba import njit, uint32, uint64
 
 from isingnpu.rng import M0, M1
 
-from .kernels import CALLS, FLIPS, LANE, PLANE, decide
+from .kernels import CALLS, FLIPS, LANE, PLANE, copy_to, decide
 from .lanes_code import CHAIN, ESTIMATE, count_down, draw_ahead, measure, visit
 
 TILE = 16  # sites whose random bytes are drawn together
@@ -228,11 +228,11 @@ def sweep(
         _drain(tally, sums, own, now, since, counts)
         counts[CALLS] += config.calls * n
         if track:
-            out.path[t] = now
+            copy_to(out.path[t], now)
             _keep_best(spins, now, best, energy)
         if every > 0 and (number + 1) % every == 0:
-            out.energy[taken] = now
-            out.flips[taken] = since
+            copy_to(out.energy[taken], now)
+            copy_to(out.flips[taken], since)
             since[:] = 0
             _magnetizations(config, spins, out.magnetization[taken])
             _project(spins, weights, out.projections[taken])

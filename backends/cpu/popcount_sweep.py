@@ -4,7 +4,7 @@
 import numpy as np
 from numba import njit, uint32, uint64
 
-from .kernels import CALLS, FLIPS, LANE, decide
+from .kernels import CALLS, FLIPS, LANE, copy_to, decide
 from .lanes_sweep import address
 from .popcount_code import AHEAD, LANES, draw_sixteen, measure_dense, visit_dense
 
@@ -51,7 +51,7 @@ def _keep_best(spins, now, best, energy):
     for lane in range(LANES):
         if now[lane] < energy[lane]:
             energy[lane] = now[lane]
-            best[:, lane] = spins[:, lane]
+            copy_to(best[:, lane], spins[:, lane])
 
 
 @njit(cache=True, nogil=True)
@@ -119,12 +119,12 @@ def sweep(
                     )  # fmt: skip
         counts[CALLS] += 2 * n
         if track:
-            out.path[t] = tally[ENERGY]
+            copy_to(out.path[t], tally[ENERGY])
             _keep_best(spins, tally[ENERGY], best, energy)
         if every > 0 and (number + 1) % every == 0:
-            out.energy[taken] = tally[ENERGY]
-            out.magnetization[taken] = 2 * tally[UP] - n
-            out.flips[taken] = tally[FLIPPED]
+            copy_to(out.energy[taken], tally[ENERGY])
+            copy_to(out.magnetization[taken], 2 * tally[UP] - n)
+            copy_to(out.flips[taken], tally[FLIPPED])
             counts[FLIPS] += tally[FLIPPED, own[0] : own[1]].sum()
             tally[FLIPPED] = 0
             _project(spins, n, weights, out.projections[taken])

@@ -19,7 +19,7 @@ Arguments that come in groups:
 import numpy as np
 from numba import njit, uint8, uint32, uint64
 
-from .kernels import CALLS, COUPLINGS, FLIPS, LANE, LATTICE, decide, philox
+from .kernels import CALLS, COUPLINGS, FLIPS, LANE, LATTICE, copy_to, decide, philox
 from .lanes_sweep import address, prepare
 from .sites_code import TILE, candidates, draw_bytes, flip_sure, lowest, prepare_tile
 
@@ -176,7 +176,7 @@ def sweep(
             out.path[t] = energies[NOW]
             if energies[NOW] < energies[LOWEST]:
                 energies[LOWEST] = energies[NOW]
-                best[:] = downs
+                copy_to(best, downs)
         if sampled:
             out.energy[taken] = energies[NOW]
             out.flips[taken] = since[0]
