@@ -215,7 +215,7 @@ BEYOND = {
     "beyond_dynamic": "heap-buffer-overflow",
     "beyond_shared": "out of bounds",
 }
-INSIDE = ("graph", "own betas, fixed point", "odd glass", "machines")
+INSIDE = ("graph", "odd glass", "machines")  # test_cuda_sanitize has all others
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,9 @@ def test_planted():
 """
 
 
-@pytest.mark.parametrize(("size", "found"), [(32, True), (64, False)])
+@pytest.mark.parametrize(
+    ("size", "found"), [(32, True), pytest.param(64, False, marks=pytest.mark.slow)]
+)
 def test_access_beyond_an_array_ends_the_run(tmp_path, size, found):
     path = tmp_path / "test_planted.py"
     path.write_text(PLANTED.format(size=size))

@@ -170,7 +170,8 @@ def sanitizer(tool):
     return [found, "--tool", tool, "--error-exitcode", "9", "--target-processes", "all"]
 
 
-@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+# on the processor both are the same run
+@pytest.mark.parametrize("tool", ["memcheck", pytest.param("racecheck", marks=pytest.mark.gpu)])
 def test_sanitizer_finds_no_fault_in_small_requests(name, tool):
     command = sanitizer(tool) if name == GPU else []
     done = subprocess.run(
