@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from architectures import compilations
 from cluster_trials import MODELS, ClusterTrial, answer, trial_of
 from engine import differing, outcome, start
 from laws import alone_faults, cut_faults
@@ -149,19 +150,18 @@ def test_shapes_fill_the_device_and_no_more():
     assert Shape.choose(device, 1000, 1) == Shape(1, 64, 1000)
 
 
-@pytest.mark.parametrize("rounds", [10, 7])
-@pytest.mark.parametrize("lattice_code", [0, 1])
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "sm_120"])
-def test_kernels_compile_without_spills_for_two_blocks_on_a_multiprocessor(
-    arch, lattice_code, rounds
-):
+CODES = {(lattice_code, rounds): Code.of("clusters.cu", LATTICE=lattice_code, ROUNDS=rounds)
+         for lattice_code in (0, 1) for rounds in (10, 7)}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "arch"), compilations(CODES, ((0, 10), (1, 10))))
+def test_kernels_compile_without_spills_for_two_blocks_on_a_multiprocessor(name, arch):
     try:
         nvrtc.version()
     except Exception as error:
         pytest.skip(f"NVRTC: {error}")
-    code = Code.of("clusters.cu", LATTICE=lattice_code, ROUNDS=rounds)
-    cubin, usage = nvrtc.compile_cubin(code, arch)
-    assert set(usage) == set(sources.kernel_names(code))
+    cubin, usage = nvrtc.compile_cubin(CODES[name], arch)
+    assert set(usage) == set(sources.kernel_names(CODES[name]))
     for used in usage.values():
         assert (used.spilled, used.stack) == (0, 0)
         assert used.registers * clusters.RESIDENT <= 1 << 16

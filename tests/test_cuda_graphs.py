@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import test_planes
+from architectures import compilations
 from engine import QuickReference, Trial, dense_graph, differing, graph, outcome
 from laws import alone_faults, close_faults, cut_faults
 
@@ -291,8 +292,7 @@ def used(name, arch):
     return {kernel: u.registers for kernel, u in usage.items()}
 
 
-@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "sm_120"])
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(("name", "arch"), compilations(VARIANTS, ("planes", "dense")))
 def test_kernel_compiles_without_spills_within_its_registers(name, arch):
     try:
         compiler.version()

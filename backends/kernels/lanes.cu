@@ -14,9 +14,9 @@
 
 #define QUADS (LANES / 4)
 #if MANY
-#define MAX_THREADS 256  // of a block
+#define BOUNDS 256, 2  // threads of a block, at most 128 registers each
 #else
-#define MAX_THREADS 768  // at most 80 registers each
+#define BOUNDS 768  // at most 80 registers each
 #endif
 #define BYTES 252  // visits whose flips are counted in bytes
 
@@ -140,7 +140,7 @@ __device__ __forceinline__ i64 add_up(i64 value) {
 }
 
 // grid (blocks of a group, groups); every argument is of isingnpu/backends/cuda/lanes.py.
-extern "C" __global__ void __launch_bounds__(MAX_THREADS)
+extern "C" __global__ void __launch_bounds__(BOUNDS)
 sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* total,
       const uint4* place, const int* starts, const u32* firsts, const uint2* entries,
       const u32* levels, u32 n_levels, u32 n, u32 colours,
@@ -313,7 +313,7 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
 }
 
 // Energies and magnetizations of whole states; grid (blocks, groups).
-extern "C" __global__ void __launch_bounds__(MAX_THREADS)
+extern "C" __global__ void __launch_bounds__(BOUNDS)
 measure(const u32* spins, i64* energy, i64* up, const int* starts, const int* fields_of,
         const u32* firsts, const uint2* entries, u32 n AND_PARTS) {
     const u32 group = blockIdx.y, quad = threadIdx.x % QUADS;
