@@ -81,7 +81,7 @@ RUNS = {
     "clusters": ("tests/test_cuda_clusters.py", "kernel_equals or tiles or improved_sums"),
     "states and betas": ("tests/test_cuda_arrays.py", "device or ladder or launch"),
     "many models": ("tests/test_many.py", "cuda or cuts or launch"),
-    "machines": ("tests/test_cuda_machine.py", "not compile"),  # NVRTC does not run so,
+    "machines": ("tests/test_cuda_machine.py", "not compile"),  # NVRTC does not run there
 }
 
 
