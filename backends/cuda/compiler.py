@@ -45,8 +45,9 @@ def version() -> str:
     return ".".join(map(str, nvrtc().getVersion()))
 
 
-def compile_cubin(code: Code, arch: str) -> tuple[bytes, dict[str, Usage]]:
-    """Machine code for an architecture such as sm_90, and what its kernels take.
+def compile_cubin(code: Code, arch: str, *, lines: bool = False) -> tuple[bytes, dict[str, Usage]]:
+    """Machine code for an architecture such as sm_90, and what its kernels take; lines: with the
+    source line of every instruction.
 
     Raises CompileError with the compiler's log."""
     binding = nvrtc()
@@ -62,6 +63,7 @@ def compile_cubin(code: Code, arch: str) -> tuple[bytes, dict[str, Usage]]:
         f"--gpu-architecture={arch}",
         "--std=c++17",
         "--ptxas-options=-v",
+        *(("--generate-line-info",) if lines else ()),
         *(f"-D{name}={value}" for name, value in code.defines),
     ]
     try:
