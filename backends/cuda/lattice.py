@@ -64,8 +64,9 @@ class LatticePlan:
         heat_bath = request.dynamics.heat_bath
         classes = program.classes.number(heat_bath)
         resident = 1 if not queued else RESIDENT if classes <= CLASSES else RESIDENT_MANY
+        room = (device.properties.shared + 1024) // (shared_bytes(classes) + 1024)
         self.blocks = blocks or _blocks(
-            resident * device.properties.processors, self.items, replicas
+            min(resident, max(1, room)) * device.properties.processors, self.items, replicas
         )
         self.threads = min(threads, -(-self.items // 32) * 32)
         record, entries, planes = make_records(program)
@@ -244,6 +245,13 @@ class LatticePlan:
             couplings=sweeps * replicas * self.request.model.csr.nnz,
             bytes=words * (8 * (2 + planes) + 4 * planes),  # spins, planes, their rows
         )
+
+
+def shared_bytes(classes: int) -> int:
+    """Of a block of lattice.cu at most: masks, columns, places, and queues of 64 words; a device
+    keeps 1024 more of each block."""
+    digits = max(1, (classes - 1).bit_length())
+    return 256 * classes + THREADS * 40 + THREADS // 32 * (64 * (16 + 8 * digits) + 16) + 64
 
 
 def _blocks(resident: int, items: int, replicas: int) -> int:
