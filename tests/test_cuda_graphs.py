@@ -179,16 +179,19 @@ MUTANTS = {
     ),
     "no barrier before the rest of a tile": (
         {}, "dense.cu",
-        "            __syncthreads();\n            if (more) contribute",
-        "            if (more) contribute",
+        "            __syncthreads();\n#if PRODUCTS\n            if (more) contribute_late",
+        "#if PRODUCTS\n            if (more) contribute_late",
     ),
     "a tile counted twice": (
         {"tensor": False}, "dense.cu",
         "next, tile, tile + 1, NONE", "next, tile, tile + 2 < tiles ? tile + 2 : tiles, NONE",
     ),
-    "earlier flips of a tile": ({}, "dense.cu", "change[p] = current;", "change[p] = 0;"),
+    "earlier flips of a tile": ({}, "dense_tile.cuh", "change[p] = current;", "change[p] = 0;"),
     "fields of the tile before": ({}, "dense.cu", "            clear(here, thread);\n", ""),
-    "unsure taken for sure": ({}, "dense.cu", "            if (unsure) {", "            if (0) {"),
+    "unsure taken for sure": (
+        {}, "dense_tile.cuh", "                if (unsure) {", "                if (0) {"
+    ),
+    "unsure lane passed over": ({}, "dense_tile.cuh", ", doubt)) {", ", false)) {"),
 }  # fmt: skip
 
 

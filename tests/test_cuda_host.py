@@ -97,6 +97,12 @@ LONG = {
         disorder.edwards_anderson((3, 3, 195), seed=2), np.linspace(0.2, 1.2, 200), "lattice",
         "heat-bath", range(4, 6), every=3,
     ),
+    "whole rows": Trial(
+        lattice.square((4, 384)), np.linspace(0.3, 0.6, 100), "lattice", replicas=range(2),
+    ),
+    "more words than threads": Trial(
+        lattice.chain(20_000), np.linspace(0.3, 1.0, 20), "lattice", "heat-bath", every=7,
+    ),
 }  # fmt: skip
 EXPECTED = {}
 
@@ -165,6 +171,42 @@ def test_lost_barrier_of_a_kernel_is_seen(source):
         plan.code = replace(plan.code, headers=(*plan.code.headers, (source, mutant)))
         seen += differing(outcome(lambda request, plan=plan: plan, trial), right)
     assert seen
+
+
+MISTAKES = {
+    "planes left out": (
+        "lattice.cu",
+        "CALLS, digits);\n                    while",
+        "CALLS + 1, digits);\n                    while",
+    ),
+    "a word that waits for one more call only": (
+        "lattice.cu",
+        "open, place.z, w, call + 1",
+        "0, place.z, w, call + 1",
+    ),
+    "a row that does not close": ("lattice_words.cuh", "word >> 1 | word << 63", "word >> 1"),
+    "the key of another round": ("lattice_words.cuh", "^ keys.second[2]", "^ keys.second[1]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_planted_mistake_of_the_lattice_kernel_is_seen(mistake):
+    source, right, wrong = MISTAKES[mistake]
+    text = sources.text(source)
+    assert text.count(right) == 1
+    trial = replace(LONG["whole rows"], betas=LONG["whole rows"].betas[:30])
+    expects = outcome(get_backend("cpu").plan, trial)
+
+    def plan(request, order):
+        made = LatticePlan(request, HostDevice(order))
+        header = (source, text.replace(right, wrong))
+        made.code = replace(made.code, headers=(*made.code.headers, header))
+        return made
+
+    assert any(
+        differing(outcome(lambda request, order=order: plan(request, order), trial), expects)
+        for order in ORDERS
+    )
 
 
 # Memory.

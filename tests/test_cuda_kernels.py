@@ -18,7 +18,7 @@ from isingnpu.backends import usual
 from isingnpu.backends.cuda import KERNELS, CudaBackend, choose_kernel, compiler, sources
 from isingnpu.backends.cuda.device import Code
 from isingnpu.backends.cuda.host import HostDevice
-from isingnpu.backends.cuda.lattice import LatticePlan
+from isingnpu.backends.cuda.lattice import LatticePlan, shared_bytes
 
 EVERYWHERE = ("lanes", "lanes, many models", "bits, square", "states of lattices")
 # Registers of each kernel on any of them, rounded up to eight, which is how they are given out.
@@ -76,6 +76,15 @@ def used(name, arch):
 @pytest.mark.parametrize(("name", "arch"), compilations(VARIANTS, EVERYWHERE))
 def test_kernel_compiles_without_spills_within_its_registers(nvrtc, name, arch):
     assert {k: n for k, n in used(name, arch).items() if n > TABLE[name][k]} == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("bits, square", 2), ("bits, square, heat bath", 5), ("bits, cubic glass, heat bath", 7)],
+)
+def test_blocks_of_lattices_take_the_shared_memory_that_is_counted(nvrtc, name, classes):
+    _, usage = compiler.compile_cubin(VARIANTS[name], "sm_120")
+    assert 0.99 * shared_bytes(classes) <= usage["sweep"].shared <= shared_bytes(classes)
 
 
 def test_table_has_the_kernels_that_are_compiled():

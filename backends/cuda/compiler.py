@@ -14,7 +14,7 @@ from .device import Code
 
 _USED = re.compile(
     r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
-    r"(\d+) bytes spill loads.*?Used (\d+) registers",
+    r"(\d+) bytes spill loads.*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?",
     re.DOTALL,
 )
 
@@ -26,11 +26,12 @@ class CompileError(RuntimeError):
 @dataclass(frozen=True)
 class Usage:
     """What a kernel takes of a multiprocessor: registers per thread; bytes of stack and of
-    registers spilled to memory."""
+    registers spilled to memory; and of shared memory per block, fixed."""
 
     registers: int
     stack: int
     spilled: int
+    shared: int = 0
 
 
 def nvrtc() -> Any:
@@ -45,8 +46,9 @@ def version() -> str:
     return ".".join(map(str, nvrtc().getVersion()))
 
 
-def compile_cubin(code: Code, arch: str) -> tuple[bytes, dict[str, Usage]]:
-    """Machine code for an architecture such as sm_90, and what its kernels take.
+def compile_cubin(code: Code, arch: str, *, lines: bool = False) -> tuple[bytes, dict[str, Usage]]:
+    """Machine code for an architecture such as sm_90, and what its kernels take; lines: with the
+    source line of every instruction.
 
     Raises CompileError with the compiler's log."""
     binding = nvrtc()
@@ -62,6 +64,7 @@ def compile_cubin(code: Code, arch: str) -> tuple[bytes, dict[str, Usage]]:
         f"--gpu-architecture={arch}",
         "--std=c++17",
         "--ptxas-options=-v",
+        *(("--generate-line-info",) if lines else ()),
         *(f"-D{name}={value}" for name, value in code.defines),
     ]
     try:
@@ -78,6 +81,6 @@ def compile_cubin(code: Code, arch: str) -> tuple[bytes, dict[str, Usage]]:
 
 def _usage(log: str) -> dict[str, Usage]:
     return {
-        name: Usage(int(registers), int(stack), int(stores) + int(loads))
-        for name, stack, stores, loads, registers in _USED.findall(log)
+        name: Usage(int(registers), int(stack), int(stores) + int(loads), int(shared or 0))
+        for name, stack, stores, loads, registers, shared in _USED.findall(log)
     }

@@ -18,7 +18,7 @@ from .replicas import LANE_BYTES, PIECE, WEIGHED, ReplicaPlan, Series
 Array = NDArray[Any]
 
 TILE = 32  # sites, as in dense.cu
-THREADS = 256
+THREADS = 512
 UNIT = 16  # replicas that share a Philox call
 FIRST_BITS = 16
 
@@ -45,7 +45,9 @@ class DensePlan(ReplicaPlan):
         self._require(n)
         self.code = self.code_of(request, self.group, self.limbs, tensor=tensor)
         put, model = device.put, request.model.quantized
-        self.fields = put(model.fields[self.order].astype(np.int32))
+        fields = np.zeros(self.width, np.int32)
+        fields[:n] = model.fields[self.order]
+        self.fields = put(filled(fields))
         self.couplings, self.squares = (
             put(part) for part in _bytes(request, self.tiles, self.limbs, tensor=tensor)
         )
@@ -131,7 +133,7 @@ class DensePlan(ReplicaPlan):
         request, model = self.request, self.request.model.quantized
         distinct, rows = threshold_rows(betas, len(request.replicas))
         table, constant, cutoff, exponential = exact_limits(request, distinct)
-        slopes = np.clip(2.0 * distinct * model.quantum, *SLOPES)
+        steps = 1.0 / np.clip(2.0 * distinct * model.quantum, *SLOPES)
         rows, sweeps = self._wide(rows), len(rows)
         series, samples = self._series(sweeps, first, every, track)
         total, counts = zeros((self.lanes,), np.int64), zeros((1,), np.uint64)
@@ -141,7 +143,7 @@ class DensePlan(ReplicaPlan):
             memory["since"], total, self.couplings, self.squares, self.fields, self.places,
             *scalars(self.tiles, n, request.layout.colours),
             put(filled(table)), put(filled(constant)), put(filled(cutoff)), put(exponential),
-            np.int32(model.bound), self.edges, put(slopes), put(rows),
+            np.int32(model.bound), self.edges, put(steps), put(rows),
             *scalars(rows.shape[1], sweeps), np.uint64(request.seed),
             *scalars(self.start, first, every, track), *series, counts,
         )  # fmt: skip
@@ -211,6 +213,6 @@ def _bytes(request: Request, tiles: int, limbs: int, *, tensor: bool) -> tuple[A
 
 def _group(device: Properties, replicas: int) -> int:
     """Replicas of a block: every block reads all couplings from the cache that they share, so that
-    half of the multiprocessors are enough."""
-    fits = (group for group in (8, 16) if 2 * replicas <= group * device.processors)
+    a quarter of the multiprocessors is enough."""
+    fits = (group for group in (8, 16) if 4 * replicas <= group * device.processors)
     return next(fits, 32)

@@ -13,15 +13,18 @@ from isingnpu.bitlogic import coefficients
 from isingnpu.dynamics import thresholds
 from isingnpu.layout import Layout
 from isingnpu.model import IsingModel
-from isingnpu.program import Plane, Program, model_program
+from isingnpu.program import Program, model_program
 
 from .device import Code, Device, put_states, require, scalars
 from .logic import program_header
+from .records import make_records
 
 Array = NDArray[Any]
 
 THREADS = 256  # of a block, as in lattice.cu
-RESIDENT = 2  # blocks that find room on any multiprocessor; not queued, 1
+# Blocks that find room on any multiprocessor, 64 registers per thread, and those of models whose
+# decisions have more classes than that leaves room for.
+RESIDENT, RESIDENT_MANY, CLASSES = 4, 3, 5
 STATES = Code.of("words.cu")
 PIECE = 1 << 20  # sweeps times replicas of one launch
 
@@ -58,22 +61,29 @@ class LatticePlan:
         self.program = program
         c, replicas = program.colouring, len(request.replicas)
         self.items = c.rows * c.words
+        columns = c.shape[-1] // c.period  # of a row that goes around
+        heat_bath = request.dynamics.heat_bath
+        classes = program.classes.number(heat_bath)
+        resident = 1 if not queued else RESIDENT if classes <= CLASSES else RESIDENT_MANY
+        room = (device.properties.shared + 1024) // (shared_bytes(classes) + 1024)
         self.blocks = blocks or _blocks(
-            (RESIDENT if queued else 1) * device.properties.processors, self.items, replicas
+            min(resident, max(1, room)) * device.properties.processors, self.items, replicas
         )
         self.threads = min(threads, -(-self.items // 32) * 32)
+        record, entries, planes = make_records(program)
         self.code = Code(
             "lattice.cu",
             (
-                ("HEAT_BATH", int(request.dynamics.heat_bath)),
-                ("MASKED", int(program.masked)),
+                ("HEAT_BATH", int(heat_bath)),
                 ("QUEUED", int(queued)),
+                ("RESIDENT", resident),
                 ("ROUNDS", request.rounds),
                 ("SPLIT", int(self.blocks > 1)),
+                ("WHOLE", int(program.closed and not program.seam and columns == 64 * c.words)),
             ),
-            (("program.cuh", program_header(program.slots, request.dynamics.heat_bath)),),
+            (("program.cuh", program_header(program.slots, record, heat_bath)),),
         )
-        self._send_program()
+        self._send_program(entries, planes)
 
     @property
     def codes(self) -> tuple[Code, ...]:
@@ -90,28 +100,24 @@ class LatticePlan:
         program = _program(request.model, request.layout)
         return program if isinstance(program, str) else None
 
-    def _send_program(self) -> None:
+    def _send_program(self, entries: Array, planes: Array) -> None:
         p, c = self.program, self.program.colouring
-        planes = _Planes(c.words)
-        valid = np.array([planes.rows(plane) for plane in p.valid])
-        shape = (c.colours, len(p.slots), c.rows)
-        terms, signs, presents = (np.zeros(shape, np.uint32) for _ in range(3))
-        for colour, of_colour in enumerate(p.terms):
-            for k, term in enumerate(of_colour):
-                row = max(term.source, 0) * c.rows + term.row.astype(np.int64)
-                terms[colour, k] = row << 2 | (term.shift + 1)
-                signs[colour, k] = planes.rows(term.sign)
-                presents[colour, k] = planes.rows(term.present)
-        bits = planes.bits()
-        replicas = len(self.request.replicas)
-        self._require(bits.nbytes + 3 * terms.nbytes + valid.nbytes, replicas)
+        self._require(entries.nbytes + planes.nbytes, len(self.request.replicas))
         put = self.device.put
-        self.tables = [put(part) for part in (terms, signs, presents, valid, bits)]
+        self.tables = [put(entries), put(planes)]
         factors, self.constant = _energy(p)
         self.factors = put(factors)
         self.phases = put(c.phases.astype(np.uint32))
-        columns = c.shape[-1] // c.period if p.closed else 0
-        self.extents = scalars(c.colours, c.rows, c.words, columns, p.seam)
+        columns = c.shape[-1] // c.period  # of a row that goes around
+        last, first = divmod(columns - 1, c.words), divmod(columns, c.words)
+        self.extents = scalars(c.colours, c.rows, c.words, 8 * c.words)
+        self.seam = scalars(p.closed, *reversed(first), *reversed(last), p.seam)
+
+    def _shares(self, threads: int) -> tuple[int, int, int]:
+        """Threads below each other, rows of each, and how often they go through a row."""
+        c = self.program.colouring
+        lines = max(threads // c.words, 1)
+        return lines, -(-c.rows // lines), -(-c.words // threads)
 
     def _require(self, fixed: int, replicas: int) -> None:
         # spins and best states, and states on their way to or from the host
@@ -241,7 +247,8 @@ class LatticePlan:
             (self.blocks, replicas), (self.threads,),
             [
                 self.spins, self.best, lowest, self.since, total, *self.tables,
-                *self.extents, put(polynomial), put(rows),
+                *self.extents, *scalars(*self._shares(self.blocks * self.threads)), *self.seam,
+                put(polynomial), put(rows),
                 *scalars(rows.shape[1], sweeps), np.uint64(request.seed),
                 *scalars(request.replicas.start, first, every, track), self.factors,
                 np.int64(self.constant), np.int64(request.model.n), *series, path,
@@ -268,34 +275,17 @@ class LatticePlan:
         )
 
 
+def shared_bytes(classes: int) -> int:
+    """Of a block of lattice.cu at most: masks, columns, places, and queues of 64 words; a device
+    keeps 1024 more of each block."""
+    digits = max(1, (classes - 1).bit_length())
+    return 256 * classes + THREADS * 40 + THREADS // 32 * (64 * (16 + 8 * digits) + 16) + 64
+
+
 def _blocks(resident: int, items: int, replicas: int) -> int:
     """One block where replicas fill the device or are small; else as many as are resident."""
     room = resident // replicas
     return max(1, min(-(-items // THREADS), room)) if items > 4 * THREADS else 1
-
-
-class _Planes:
-    """Rows of all planes one below the other, each plane once."""
-
-    def __init__(self, words: int) -> None:
-        self.parts: list[Array] = [np.zeros((1, words), np.uint64)]
-        self.starts: dict[int, int] = {}
-        self.length = 1
-        self.kept: list[Plane] = []
-
-    def rows(self, plane: Plane | None) -> Array:
-        """The row of each row of the lattice; row 0 where there is no plane."""
-        if plane is None:
-            return np.zeros(1, np.uint32)
-        if id(plane) not in self.starts:
-            self.starts[id(plane)] = self.length
-            self.parts.append(plane.bits)
-            self.length += len(plane.bits)
-            self.kept.append(plane)
-        return np.asarray(self.starts[id(plane)] + plane.index, np.uint32)
-
-    def bits(self) -> Array:
-        return np.concatenate(self.parts)
 
 
 def _energy(p: Program) -> tuple[Array, int]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from isingnpu.bitlogic import Classes, Slot, at_least, count, monomials
 
+from .records import Record
+
 
 @dataclass
 class Statements:
@@ -47,13 +49,14 @@ def _name(word: Word | None) -> str:
     return "0" if word is None else word.name
 
 
-def program_header(slots: Sequence[Slot], heat_bath: bool) -> str:
+def program_header(slots: Sequence[Slot], record: Record, heat_bath: bool) -> str:
     """The text of program.cuh for these slots."""
     classes = Classes(sum(s.weight for s in slots), any(s.present for s in slots))
     number = classes.number(heat_bath)
     digits = max(0, number - 1).bit_length()
     entries = " ".join(
-        f"_({k}, {int(s.field)}, {int(s.sign)}, {int(s.present)})" for k, s in enumerate(slots)
+        f"_({k}, {int(slot.field)}, {int(record.beside[k])}, {max(row, 0)}, {sign}, {present})"
+        for k, (slot, (row, sign, present)) in enumerate(zip(slots, record.places, strict=True))
     )
     counting = Statements()
     bits = count(
@@ -73,6 +76,8 @@ def program_header(slots: Sequence[Slot], heat_bath: bool) -> str:
         f"#define SLOTS {len(slots)}",
         f"#define NUMBER {number}",
         f"#define DIGITS {digits}",
+        f"#define RECORD {record.size}",
+        f"#define VALID_AT {record.valid}",
         f"#define SLOT_LIST(_) {entries}",
         "// The lowest bits of the number of unsatisfied bonds; returns the moves that are free.",
         "__device__ __forceinline__ u64 count_unsatisfied(const u64 x[SLOTS],",

@@ -13,189 +13,16 @@
 // lane side by side: (limbs, tiles, tiles, 2, 32 lanes, 4 words).
 //
 // Traffic of a block and sweep: all couplings once, n^2 LIMBS bytes from the second cache. Bound:
-// that, or the n decisions of a sweep one after another, about 70 instructions of one warp each.
+// that, or the n decisions of a sweep one after another, about 50 instructions of one warp each.
 //
 // Defines: LANES 8, 16 or 32; PRODUCTS; LIMBS 1..4; DRAWS, ROUNDS, HEAT_BATH, TABLE as in draws.cuh
 // and limits.cuh.
-#include "draws.cuh"
-#include "limits.cuh"
-#include "mma.cuh"
+#include "dense_tile.cuh"
 
-#define THREADS 256
-#define HELPERS (THREADS - 32)
-#define TILE 32
+#define THREADS 512
+#define DRAWERS (DRAWS == DRAWS_LANE ? 128 : 256)  // make bounds; the first warp decides
+#define HELPERS (THREADS - 32 - DRAWERS)          // make fields
 #define NONE 0xffffffffu
-
-// Fields of a tile, (TILE, LANES) without what h_i adds, and bounds of x: v (Metropolis) flips up
-// to `sure` and does not above `open`, h (heat bath) turns down up to `sure` and up above `open`.
-struct Tile {
-    int field[TILE][LANES];
-    int sure[TILE][LANES], open[TILE][LANES];
-};
-
-struct Model {
-    const u32* couplings;
-    const int* fields;
-    const uint4* place;
-    u32 tiles, n, colours;
-};
-
-__device__ __forceinline__ const u32* block_of(const Model& model, u32 limb, u32 tile, u32 k) {
-    return model.couplings + (((size_t)limb * model.tiles + tile) * model.tiles + k) * (8 * TILE);
-}
-
-// Adds to the fields of `tile` what the sites of tiles first, first + step, ... contribute, all
-// but `left_out`. worker: of so many threads, whole warps.
-__device__ __forceinline__ void contribute(Tile& of, const Model& model, const u32* spins, u32 tile,
-                                           u32 first, u32 end, u32 left_out, u32 worker,
-                                           u32 workers) {
-    const u32 words = 8 * model.tiles;  // of a replica
-#if PRODUCTS
-    const u32 lane = worker & 31, g = lane / 4, t = lane % 4, step = workers / 32;
-#pragma unroll 1
-    for (u32 limb = 0; limb < LIMBS; ++limb) {
-        int c[2][LANES / 8][4] = {};
-#pragma unroll 1
-        for (u32 k = first + worker / 32; k < end; k += step) {
-            if (k == left_out) continue;
-            const uint4* const rows = (const uint4*)block_of(model, limb, tile, k);
-            const uint4 upper = __ldg(rows + lane), lower = __ldg(rows + 32 + lane);
-#pragma unroll
-            for (u32 r = 0; r < LANES / 8; ++r) {
-                const u32* const b = spins + (size_t)(8 * r + g) * words + 8 * k + t;
-                const u32 b0 = b[0], b1 = b[4];
-                multiply(c[0][r], upper, b0, b1);
-                multiply(c[1][r], lower, b0, b1);
-            }
-        }
-#pragma unroll
-        for (u32 m = 0; m < 2; ++m)
-#pragma unroll
-            for (u32 r = 0; r < LANES / 8; ++r)
-#pragma unroll
-                for (u32 q = 0; q < 4; ++q)
-                    if (c[m][r][q])
-                        atomicAdd(&of.field[16 * m + 8 * (q / 2) + g][8 * r + 2 * t + q % 2],
-                                  (int)((u32)c[m][r][q] << 8 * limb));
-    }
-#else
-    for (u32 item = worker; item < TILE * LANES; item += workers) {
-        const u32 i = item / LANES, lane = item % LANES;
-        const u32* const own = spins + (size_t)lane * words;
-        for (u32 limb = 0; limb < LIMBS; ++limb) {
-            int sum = 0;
-            for (u32 k = first; k < end; ++k) {
-                if (k == left_out) continue;
-                const u32* const row = block_of(model, limb, tile, k) + 8 * i;
-                for (u32 q = 0; q < 8; ++q)
-                    sum = __dp4a((int)__ldg(row + q), (int)own[8 * k + q], sum);
-            }
-            atomicAdd(&of.field[i][lane], (int)((u32)sum << 8 * limb));
-        }
-    }
-#endif
-}
-
-// The first 16 bits of the integers of a quad.
-__device__ __forceinline__ void first_of(const Place& at, u32 replica, u64 seed, u32 first[4]) {
-#if DRAWS == DRAWS_LANE
-    u32 one[4], two[4], word = replica / 4 % 4;
-    philox(replica / 16, at.c1, at.c2, 0, seed, one);
-    philox(replica / 16, at.c1, at.c2, 1, seed, two);
-    const u32 high = word == 0 ? one[0] : word == 1 ? one[1] : word == 2 ? one[2] : one[3];
-    const u32 low = word == 0 ? two[0] : word == 1 ? two[1] : word == 2 ? two[2] : two[3];
-    for (int b = 0; b < 4; ++b) first[b] = (high >> 8 * b & 255) << 8 | (low >> 8 * b & 255);
-#else
-    first_bits(at, replica, seed, first);
-#endif
-}
-
-// Bounds of the decisions of a tile. edges: (2, 65536) bounds of 2 beta q v or h by the first 16
-// bits; slopes: 2 beta q of each beta.
-__device__ __forceinline__ void draw(Tile& of, const Model& model, u32 tile, u32 clock,
-                                     const int* rows, u32 columns, u32 lane0, u32 replica0,
-                                     const double* edges, const double* slopes, u64 seed,
-                                     u32 worker, u32 workers) {
-    for (u32 item = worker; item < TILE * LANES / 4; item += workers) {
-        const u32 i = item / (LANES / 4), lane = item % (LANES / 4) * 4;
-        const u32 site = TILE * tile + i;
-        if (site >= model.n) continue;
-        const Place at = place_of(__ldg(model.place + site), clock, model.colours);
-        u32 first[4];
-        first_of(at, replica0 + lane, seed, first);
-        for (u32 b = 0; b < 4; ++b) {
-            const double slope = __ldg(slopes + rows[columns == 1 ? 0 : lane0 + lane + b]);
-            const double least = __ldg(edges + first[b]) / slope;
-            const double most = __ldg(edges + 65536 + first[b]) / slope;
-            // rounded down; what does not fit becomes the largest or least whole number
-            of.sure[i][lane + b] = __double2int_rd(least);
-            of.open[i][lane + b] = __double2int_rd(most);
-        }
-    }
-}
-
-struct Lane {
-    i64 energy, up;
-    u32 flips;
-};
-
-// Decides the sites of a tile one after another; one lane of the warp a replica. square: the
-// couplings of the tile among its own sites, (LIMBS, TILE, 8) words.
-__device__ __forceinline__ void decide(const Tile& of, const Model& model, const u32* square,
-                                       u32* spins, u32 tile, u32 clock, int row,
-                                       const Limits& limits, u32 lane, u32 replica, u64 seed,
-                                       Lane& mine, u32& wholes) {
-    u32 change[8] = {};  // bytes of half the changes, of all words but the one at hand
-#pragma unroll 1
-    for (u32 q = 0; q < 8; ++q) {
-        u32 now = spins[8 * tile + q], current = 0;
-#pragma unroll
-        for (u32 b = 0; b < 4; ++b) {
-            const u32 i = 4 * q + b, site = TILE * tile + i;
-            if (site >= model.n) continue;
-            int h = __ldg(model.fields + site) + of.field[i][lane];
-#pragma unroll
-            for (u32 limb = 0; limb < LIMBS; ++limb) {
-                const u32* const own = square + (limb * TILE + i) * 8;
-                const uint4 e = *(const uint4*)own, f = *(const uint4*)(own + 4);
-                const u32 all[8] = {e.x, e.y, e.z, e.w, f.x, f.y, f.z, f.w};
-                int sum = 0;
-#pragma unroll
-                for (u32 p = 0; p < 8; ++p) sum = __dp4a((int)all[p], (int)change[p], sum);
-                sum = __dp4a((int)own[q], (int)current, sum);
-                h += (int)((u32)sum << (8 * limb + 1));
-            }
-            const int spin = (int)(now << (24 - 8 * b)) >> 24;
-            const int sure = of.sure[i][lane], open = of.open[i][lane];
-#if HEAT_BATH
-            const int x = h;
-            bool accepted = h > open;
-            const bool unsure = h > sure && h <= open;
-#else
-            const int x = spin < 0 ? -h : h;
-            bool accepted = x <= sure;
-            const bool unsure = !accepted && x <= open;
-#endif
-            if (unsure) {
-                const Place at = place_of(__ldg(model.place + site), clock, model.colours);
-                accepted = accepts(whole_integer(at, replica, seed), x, row, limits);
-                ++wholes;
-            }
-            const bool flip = HEAT_BATH ? accepted != (spin > 0) : accepted;
-            if (flip) {
-                current |= (spin < 0 ? 1u : 255u) << 8 * b;
-                now ^= 0xfeu << 8 * b;
-                mine.energy += 2 * (i64)(spin < 0 ? -h : h);
-                mine.up -= 2 * spin;
-                ++mine.flips;
-            }
-        }
-        spins[8 * tile + q] = now;
-#pragma unroll
-        for (u32 p = 0; p < 8; ++p)
-            if (p == q) change[p] = current;
-    }
-}
 
 __device__ __forceinline__ void clear(Tile& of, u32 thread) {
     for (u32 k = thread; k < TILE * LANES; k += THREADS) of.field[k / LANES][k % LANES] = 0;
@@ -206,7 +33,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* total,
       const u32* couplings, const u32* squares, const int* fields, const uint4* place, u32 tiles,
       u32 n, u32 colours, const u64* table, const u64* constant, const i64* cutoff,
-      const u64* exponential, int bound, const double* edges, const double* slopes,
+      const u64* exponential, int bound, const double* edges, const double* steps,
       const int* rows, u32 columns, u32 sweeps, u64 seed, u32 replica0, u32 number, u32 every,
       u32 track, i64* energies, i64* magnetizations, i64* flips, i64* path, u64* counts) {
     __shared__ Tile tile_of[2];
@@ -231,7 +58,7 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
     __syncthreads();
     if (tiles && sweeps) {
         contribute(tile_of[0], model, state, 0, 0, tiles, NONE, thread, THREADS);
-        draw(tile_of[0], model, 0, number, rows, columns, lane0, first_replica, edges, slopes, seed,
+        draw(tile_of[0], model, 0, number, rows, columns, lane0, first_replica, edges, steps, seed,
              thread, THREADS);
         for (u32 k = thread; k < LIMBS * TILE * 8; k += THREADS) square[0][k] = squares[k];
     }
@@ -245,15 +72,21 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
             const u32 next = last ? 0 : tile + 1;
             const bool more = !last || t + 1 < sweeps;
             Tile &here = tile_of[turn], &ahead = tile_of[turn ^ 1];
+#if PRODUCTS
+            const Early early = load_early(model, next, tile, thread);
+#endif
             if (thread >= 32) {
                 if (more) {
                     const u32 worker = thread - 32;
-                    contribute(ahead, model, state, next, 0, tiles, tile, worker, HELPERS);
-                    draw(ahead, model, next, clock + last, own_rows + (last ? columns : 0), columns,
-                         lane0, first_replica, edges, slopes, seed, worker, HELPERS);
                     const u32* const from = squares + (size_t)next * (LIMBS * TILE * 8);
-                    for (u32 k = worker; k < LIMBS * TILE * 8; k += HELPERS)
+                    for (u32 k = worker; k < LIMBS * TILE * 8; k += THREADS - 32)
                         square[turn ^ 1][k] = from[k];
+                    if (worker < HELPERS)
+                        contribute(ahead, model, state, next, 0, tiles, tile, worker, HELPERS);
+                    else
+                        draw(ahead, model, next, clock + last, own_rows + (last ? columns : 0),
+                             columns, lane0, first_replica, edges, steps, seed, worker - HELPERS,
+                             DRAWERS);
                 }
             } else if (lane != NONE) {
                 const int row = own_rows[columns == 1 ? 0 : lane];
@@ -261,7 +94,11 @@ sweep(u32* spins, u32* best, i64* now, i64* lowest, i64* up, i64* since, i64* to
                        limits, thread, first_replica + thread, seed, mine, wholes);
             }
             __syncthreads();
+#if PRODUCTS
+            if (more) contribute_late(ahead, early, model, state, tile, thread);
+#else
             if (more) contribute(ahead, model, state, next, tile, tile + 1, NONE, thread, THREADS);
+#endif
             clear(here, thread);
             __syncthreads();
         }

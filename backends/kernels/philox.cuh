@@ -36,3 +36,29 @@ __device__ __forceinline__ void philox(u32 c0, u32 c1, u32 c2, u32 c3, u64 seed,
         k1 += PHILOX_W1;
     }
 }
+
+// The keys of all rounds.
+struct Keys {
+    u32 first[ROUNDS], second[ROUNDS];
+};
+
+__device__ __forceinline__ Keys keys_of(u64 seed) {
+    Keys keys;
+#pragma unroll
+    for (u32 r = 0; r < ROUNDS; ++r) {
+        keys.first[r] = (u32)seed + r * PHILOX_W0;
+        keys.second[r] = (u32)(seed >> 32) + r * PHILOX_W1;
+    }
+    return keys;
+}
+
+// The same with keys made beforehand.
+__device__ __forceinline__ void philox(u32 c0, u32 c1, u32 c2, u32 c3, const Keys& keys,
+                                       u32 x[4]) {
+    x[0] = c0;
+    x[1] = c1;
+    x[2] = c2;
+    x[3] = c3;
+#pragma unroll
+    for (int r = 0; r < ROUNDS; ++r) philox_round(x, keys.first[r], keys.second[r]);
+}

@@ -17,3 +17,25 @@ typedef long long i64;
     extern __shared__ __align__(16) unsigned char dynamic_shared[];    \
     type* name = reinterpret_cast<type*>(dynamic_shared)
 #endif
+
+// Bits of the lanes before this one in its warp.
+__device__ __forceinline__ u32 lanes_before() {
+#ifdef HOST_HARNESS
+    return (1u << threadIdx.x % 32) - 1;
+#else
+    u32 mask;
+    asm volatile("mov.u32 %0, %%lanemask_lt;" : "=r"(mask));  // read again, not kept
+    return mask;
+#endif
+}
+
+// a b, by one instruction also where the compiler has widened a factor that never changes.
+__device__ __forceinline__ u64 wide_product(u32 a, u32 b) {
+#ifdef HOST_HARNESS
+    return (u64)a * b;
+#else
+    u64 product;
+    asm("mul.wide.u32 %0, %1, %2;" : "=l"(product) : "r"(a), "r"(b));
+    return product;
+#endif
+}
