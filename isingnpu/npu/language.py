@@ -30,8 +30,6 @@ from isingnpu.npu.text_net import Batch, TextNet, TextSpec
 from isingnpu.npu.text_training import (
     TOGETHER,
     TextTraining,
-    progress_from_json,
-    progress_to_json,
     spec_from_json,
     spec_to_json,
     training_from_json,
@@ -122,11 +120,7 @@ class PottsIsingLM:
         needed = self.reach + (self.training.runs + 2) * self.training.length
         if corpus.train < needed:
             raise ValueError(f"{corpus.train} training tokens, at least {needed} are needed")
-        with Progress(budget) as progress:
-            if self.progress is not None:
-                earlier = self.progress
-                progress.events, progress.steps = earlier.events, earlier.steps
-                progress.curve, progress.earlier_cpu_s = earlier.curve, earlier.cpu_s
+        with Progress.after(self.progress, budget) as progress:
             self.progress = progress
             reading = self._training_text(corpus)
             loss, n = 0.0, 0
@@ -306,7 +300,7 @@ class PottsIsingLM:
             "seed": str(self.seed),
         }
         if training and self.progress is not None:
-            description["progress"] = progress_to_json(self.progress)
+            description["progress"] = self.progress.to_json()
             for name, moments in (("m", self._moments), ("n", self._head_moments)):
                 description[f"steps:{name}"] = moments.steps
                 arrays |= {f"{name}1:{k}": v for k, v in moments.first.items()}
@@ -345,7 +339,7 @@ class PottsIsingLM:
             net.tables = tables["0"], tables.get("1", empty)
             net.weights = weights["0"], weights.get("1", empty[:, 0])
         if "progress" in description:
-            machine.progress = progress_from_json(description["progress"])
+            machine.progress = Progress.from_json(description["progress"])
             for name, moments in (("m", machine._moments), ("n", machine._head_moments)):
                 moments.steps = description[f"steps:{name}"]
                 moments.first, moments.second = part(f"{name}1"), part(f"{name}2")
