@@ -148,6 +148,7 @@ def test_designs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--wall-seconds", "0"], "must be positive"),
         (["train", "--steps", "1", "--backend", "cuda"], "run on the cpu alone"),
         (["compare", "--backend", "cuda"], "run on the cpu alone"),
+        (["eval", "other.npz", "--backend", "cuda"], "run on the cpu alone"),
         (["train", "--seeds", "0"], "--seeds"),
         (["train", "--text", "absent.txt"], "absent.txt"),
         (["train", "--text", "a", "--images", "b"], "not both"),
