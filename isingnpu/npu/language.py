@@ -40,7 +40,7 @@ from isingnpu.rng import Stream, as_seed
 Array = NDArray[Any]
 
 KIND = "PottsIsingLM"
-UNDECAYED = frozenset({"b", "c", "alpha", "gain0", "gain1"})
+UNDECAYED = frozenset({"b", "c", "a2", "c2", "alpha", "gain0", "gain1"})
 RUN, RUNS = 128, 8  # positions evaluated together
 LN2 = math.log(2)
 
@@ -81,6 +81,11 @@ class PottsIsingLM:
                 "pass both or neither"
             )
         self.spec, self.training, self.counts = spec, training or TextTraining(), counts
+        if spec.before >= self.training.length:
+            raise ValueError(
+                f"runs of {self.training.length} positions are too short for a second block that "
+                f"needs {spec.before} before its first"
+            )
         self.seed = as_seed(seed)
         self._device = find_text_device(device)
         self._rule_device = find_device(self._device.name)
@@ -93,7 +98,8 @@ class PottsIsingLM:
     @property
     def reach(self) -> int:
         """Tokens before a position that the machine reads."""
-        return max(self.spec.reach, self.counts.order if self.counts is not None else 0)
+        counted = self.counts.order + self.spec.before if self.counts is not None else 0
+        return max(self.spec.reach, counted)
 
     @property
     def n_couplings(self) -> int:
@@ -227,12 +233,13 @@ class PottsIsingLM:
             raise ValueError(
                 f"a token is {tokens[:high].max()}, the machine has {self.spec.colours} colours"
             )
+        before = self.spec.before
         for begin in range(low, high, RUNS * RUN):
             end = min(begin + RUNS * RUN, high)
-            reading = self._text(tokens, begin, end)
+            reading = self._text(tokens, begin - before, end)
             length = RUN if (end - begin) % RUN == 0 else end - begin
-            batch = self._view(reading, np.arange(0, end - begin, length), length)
-            g = self.net.output_fields(batch).astype(np.float64)
+            batch = self._view(reading, np.arange(0, end - begin, length), length + before)
+            g = self.net.answer_fields(batch).astype(np.float64)
             g -= g.max(1, keepdims=True)
             g -= np.log(np.exp(g).sum(1, keepdims=True))
             yield np.arange(begin, end), g

@@ -7,6 +7,7 @@ from typing import Any
 
 from isingnpu.npu.learning import LocalAdam, WeakFeedback
 from isingnpu.npu.ngram_fields import NgramFields
+from isingnpu.npu.second_block import SecondBlock
 from isingnpu.npu.selectors import Selectors
 from isingnpu.npu.text_net import TextSpec
 from isingnpu.npu.units import unit_name, unit_of
@@ -42,7 +43,7 @@ def spec_to_json(spec: TextSpec) -> dict[str, Any]:
 
 
 def spec_from_json(stored: dict[str, Any]) -> TextSpec:
-    ngrams, selectors = stored["ngrams"], stored["selectors"]
+    ngrams, selectors, second = stored["ngrams"], stored["selectors"], stored["second"]
     if ngrams is not None:
         ngrams = NgramFields(**ngrams | {"orders": tuple(ngrams["orders"])})
     if selectors is not None:
@@ -53,6 +54,7 @@ def spec_from_json(stored: dict[str, Any]) -> TextSpec:
             "unit": unit_of(stored["unit"]),
             "ngrams": ngrams,
             "selectors": selectors,
+            "second": second and SecondBlock(**second | {"windows": tuple(second["windows"])}),
             "count_states": tuple(stored["count_states"]),
         }
     )
