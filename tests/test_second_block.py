@@ -29,9 +29,21 @@ UNITS: list[Unit] = [Binary(), Tower(2), HardTower(2)]
 
 
 class Exact:
-    """Units in float64."""
+    """Units in float64, tokens one by one."""
 
     name, xp = "exact", np
+
+    def gather(self, text, starts, length, table, out):
+        for run, start in enumerate(starts):
+            for i in range(length):
+                for d in range(len(table)):
+                    out[run * length + i] += table[d, text[start + i - 1 - d]]
+
+    def scatter(self, text, starts, length, values, out):
+        for run, start in enumerate(starts):
+            for i in range(length):
+                for d in range(len(out)):
+                    out[d, text[start + i - 1 - d]] += values[run * length + i]
 
     def mean(self, unit, fields, out):
         out[:] = unit.mean(fields)
@@ -41,8 +53,13 @@ class Exact:
         out[:] = (up - down) / (2 * beta)
 
 
+TEXT = (uniforms((60,), Draw(5, Stream.DATA)) * Q).astype(np.uint8)
+PLACES = TEXT, np.array([7, 31]), LENGTH
+
+
 def tokens() -> np.ndarray:
-    return (uniforms((RUNS, LENGTH), Draw(5, Stream.DATA)) * Q).astype(np.int64)
+    """(runs, length)."""
+    return np.stack([TEXT[start : start + LENGTH] for start in PLACES[1]]).astype(np.int64)
 
 
 def fields() -> np.ndarray:
@@ -52,7 +69,7 @@ def fields() -> np.ndarray:
 
 def couplings() -> dict[str, np.ndarray]:
     """All of order one, so that hidden spins of every unit are between their ends."""
-    found = BLOCK.first_couplings(E, 3)
+    found = BLOCK.first_couplings(E, Q, 3)
     return {
         name: array.astype(float) + 0.4 * normals(array.shape, Draw(11, Stream.WEIGHTS, block=i))
         for i, (name, array) in enumerate(found.items())
@@ -60,7 +77,7 @@ def couplings() -> dict[str, np.ndarray]:
 
 
 def free(unit: Unit, w: dict[str, np.ndarray]) -> FreePhase:
-    return free_phase(BLOCK, w, Exact(), unit, fields(), tokens())
+    return free_phase(BLOCK, w, Exact(), unit, fields(), PLACES)
 
 
 def log_law(unit: Unit, w: dict[str, np.ndarray]) -> np.ndarray:
@@ -88,21 +105,24 @@ def test_fields_of_both_blocks_add_up_as_written(unit: Unit) -> None:
     w, f = couplings(), fields().reshape(E, RUNS, LENGTH, Q)[:, :, 3:].reshape(E, -1, Q)
     z = BLOCK.read(fields().reshape(E, RUNS, LENGTH, Q), tokens(), np).reshape(-1, 9)
     got = free(unit, w).output
-    for b in range(len(z)):
-        h = unit.mean(w["c2"] + z[b] @ w["D"])
+    places = [start + i for start in PLACES[1] for i in range(3, LENGTH)]
+    for b, t in enumerate(places):
+        seen = w["T"][0, TEXT[t - 1]] + w["T"][1, TEXT[t - 2]]
+        h = unit.mean(w["c2"] + z[b] @ w["D"] + seen)
         gains = w["a2"] + w["G"] @ h
         wanted = sum((1 + gains[e]) * f[e, b] for e in range(E))
         np.testing.assert_allclose(got[b], wanted, rtol=1e-12)
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=unit_name)
-@pytest.mark.parametrize("name", ["a2", "c2", "D", "G"])
+@pytest.mark.parametrize("name", ["a2", "c2", "D", "G", "T"])
 def test_statistics_are_the_gradient_of_log_p(unit: Unit, name: str) -> None:
     """All components; differences of fourth order, and a nudge whose own error is beta^2."""
     w, x = couplings(), tokens()[:, 3:].reshape(-1)
     row = np.arange(len(x))
     error = np.eye(Q)[x] - np.exp(log_law(unit, w))
-    found = block_statistics(free(unit, w), error, w, Exact(), unit, 1e-4)[name]
+    net = w, Exact(), unit
+    found = block_statistics(BLOCK, free(unit, w), error, *net, 1e-4, PLACES)[name]
     wanted, array, step = np.zeros_like(found), w[name], 1e-4
     for index in np.ndindex(array.shape):
         here, ends = array[index], []
@@ -144,7 +164,7 @@ def test_nothing_flows_back_to_the_first_block() -> None:
         for spec in (SPEC, replace(SPEC, second=None))
     )
     found, wanted = both.statistics(where, 0.5)[0], alone.statistics(where, 0.5)[0]
-    assert set(found) == set(wanted) | {"a2", "c2", "D", "G"}
+    assert set(found) == set(wanted) | {"a2", "c2", "D", "G", "T"}
     for name, array in wanted.items():
         assert np.array_equal(found[name], array), name
     assert np.array_equal(both.output_fields(where), alone.output_fields(where))
@@ -203,10 +223,19 @@ def test_probabilities_do_not_depend_on_how_a_text_is_cut() -> None:
     future[8000:] = 0
     same = machine.log_probabilities(future, 7000, 8000)
     np.testing.assert_allclose(same, whole[:1000], atol=1e-4)
-    least = machine.reach
-    machine.log_probabilities(corpus.tokens, least, least + 3)
-    with pytest.raises(ValueError, match="positions must lie between"):
-        machine.log_probabilities(corpus.tokens, least - 1, least + 3)
+
+
+def test_a_machine_reads_what_stands_before_the_longest_window() -> None:
+    assert PottsIsingLM(SPEC, QUICK).reach == (24 + 2) + 8
+    corpus = repeats()
+    counts = KBodyField(5, low=1, folds=4).fit(corpus.tokens, 6, corpus.train)
+    spec = TextSpec(6, context=3, hidden=0, count_states=counts.states, second=SPEC.second)
+    machine = PottsIsingLM(spec, QUICK, counts=counts)
+    assert machine.reach == 5 + 8
+    machine.fit(corpus, Budget(steps=3))
+    first = machine.log_probabilities(corpus.tokens, 13, 14)
+    longer = np.concatenate([np.zeros(7, np.uint8), corpus.tokens[:14]])
+    np.testing.assert_allclose(first, machine.log_probabilities(longer, 20, 21), atol=1e-4)
 
 
 def test_a_block_evaluates_each_spin_three_times_a_position() -> None:
@@ -215,7 +244,7 @@ def test_a_block_evaluates_each_spin_three_times_a_position() -> None:
     two = PottsIsingLM(SPEC, QUICK).fit(corpus, Budget(steps=1)).events
     one = PottsIsingLM(replace(SPEC, second=None), QUICK).fit(corpus, Budget(steps=1)).events
     assert two.evaluations - one.evaluations == 2 * (64 - 8) * (3 * 16 + 5)
-    assert two.writes - one.writes == 5 + 16 + 5 * 4 * 16 + 5 * 16
+    assert two.writes - one.writes == 5 + 16 + 5 * 4 * 16 + 5 * 16 + 2 * 6 * 16
     assert two.samples == one.samples
 
 
@@ -226,5 +255,7 @@ def test_wrong_blocks_are_refused() -> None:
         SecondBlock(windows=(4, 1))
     with pytest.raises(ValueError, match="at least 1 token"):
         SecondBlock(windows=(0, 4))
+    with pytest.raises(ValueError, match=r"context must lie in 1\.\.4"):
+        SecondBlock(windows=(4,), context=5)
     with pytest.raises(ValueError, match="too short for a second block"):
         PottsIsingLM(replace(SPEC, second=SecondBlock(windows=(64,))), QUICK)

@@ -7,18 +7,19 @@ and at earlier ones,
 
     z = (2 max_y p_e(y) - 1,  1 + 1/2 mean_{k=1..W} ln p_e(x_{t-k}))   for every part e, window W:
 
-how sure a part is, and how well it has foretold the last W tokens. Their coupling to the output
-spin is a sum of the parts' fields:
+how sure a part is, and how well it has foretold the last W tokens. They also see the last tokens
+through fields T_d of their own. Their coupling to the output spin is a sum of the parts' fields:
 
-    -E = sum_e (a_e + sum_j h_j G_ej) F_e(y) + sum_j h_j (c2_j + sum_i z_i D_ij)
+    -E = sum_e (a_e + sum_j h_j G_ej) F_e(y) + sum_j h_j f_j
+    f_j = c2_j + sum_i z_i D_ij + sum_d T_d[x_{t-d}, j]
 
 Credit is local to the block (Nokland and Eidnes, ICML 2019; Belilovsky et al., ICML 2019). The
 first block learns from its own output spin as if it were alone; the second has one that sees the
 fields of both, energies add, and learns from its error e = delta - p in the weak-feedback limit:
 
-    h = mean(f),  f = c2 + z D,  p = softmax(g + sum_e (a_e + G_e . h) F_e)
-    da_e = e . F_e,  dG_ej = (e . F_e) h_j,  dD_ij = z_i (h_j(+) - h_j(-)) / 2 beta
-    h(+-) = mean(f +- beta sum_e (e . F_e) G_e)
+    h = mean(f),  p = softmax(g + sum_e (a_e + G_e . h) F_e)
+    da_e = e . F_e,  dG_ej = (e . F_e) h_j,  h(+-) = mean(f +- beta sum_e (e . F_e) G_e)
+    dD_ij = z_i (h_j(+) - h_j(-)) / 2 beta, and so for T and c2 with what stands beside them in f
 
 Nothing flows back to the first block. Its positions are the last ones of every run, those with the
 longest window before them; statistics are sums over them.
@@ -36,14 +37,19 @@ from isingnpu.npu.text_device import Array, TextDevice
 from isingnpu.npu.units import Unit
 from isingnpu.rng import Stream
 
+Runs = tuple[Array, Array, int]  # text, starts and length of runs of positions
+
 
 @dataclass(frozen=True)
 class SecondBlock:
     """hidden: spins H2, of the unit of the first block. windows: tokens over which answers of the
-    past are averaged. feedback: s.d. of the first G, times H2^-1/2."""
+    past are averaged. context: last tokens they see themselves. spread: s.d. of the first T;
+    feedback: of the first G, times H2^-1/2."""
 
     hidden: int = 64
     windows: tuple[int, ...] = (1, 4, 16, 32)
+    context: int = 2
+    spread: float = 0.1
     feedback: float = 0.1
 
     def __post_init__(self) -> None:
@@ -53,14 +59,22 @@ class SecondBlock:
             raise ValueError(f"windows must rise, got {self.windows}")
         if self.windows[0] < 1:
             raise ValueError(f"a window is at least 1 token, got {self.windows}")
+        if not 1 <= self.context <= self.before:
+            raise ValueError(f"context must lie in 1..{self.before}, got {self.context}")
 
     @property
     def before(self) -> int:
         """Positions of a run before the first one of this block."""
         return self.windows[-1]
 
-    def first_couplings(self, parts: int, seed: int) -> dict[str, Array]:
-        """a2 (E,), G (E, H2), c2 (H2,), D (E (1 + windows), H2) before learning."""
+    def own(self, runs: Runs) -> Runs:
+        """The positions of this block in runs of the first."""
+        text, starts, length = runs
+        return text, starts + self.before, length - self.before
+
+    def first_couplings(self, parts: int, colours: int, seed: int) -> dict[str, Array]:
+        """a2 (E,), G (E, H2), c2 (H2,), D (E (1 + windows), H2), T (context, q, H2) before
+        learning."""
         read = parts * (1 + len(self.windows))
 
         def noise(block: int, *shape: int) -> Array:
@@ -71,6 +85,7 @@ class SecondBlock:
             "c2": np.zeros(self.hidden),
             "D": noise(2, read, self.hidden) / read**0.5,
             "G": noise(3, parts, self.hidden) * self.feedback / self.hidden**0.5,
+            "T": noise(4, self.context, colours, self.hidden) * self.spread,
         }
 
     def read(self, fields: Array, tokens: Array, xp: Array) -> Array:
@@ -96,7 +111,9 @@ class SecondBlock:
         return Events(
             evaluations=positions * (3 * spins + parts),
             macs=positions * (spins * (2 * read + 3 * parts) + 4 * parts * colours + 2 * read),
-            bytes=4 * positions * (6 * parts * colours + 2 * read + 4 * spins),
+            bytes=4
+            * positions
+            * (6 * parts * colours + 2 * read + (4 + 2 * self.context) * spins),
         )
 
 
@@ -137,15 +154,17 @@ def free_phase(
     device: TextDevice,
     unit: Unit,
     parts: Array,
-    tokens: Array,
+    runs: Runs,
 ) -> FreePhase:
-    """parts (E, B, q) of the first block at all positions of the runs, tokens (runs, length)."""
-    xp, q = device.xp, parts.shape[-1]
+    """parts (E, B, q) of the first block at all positions of the runs."""
+    xp, q, (text, starts, length) = device.xp, parts.shape[-1], runs
+    tokens = text[starts[:, None] + xp.arange(length)].astype(np.int64)
     lines = parts.reshape(len(parts), *tokens.shape, q)
     seen = block.read(lines, tokens, xp)
     seen = seen.reshape(-1, seen.shape[-1])
     fields = seen @ couplings["D"]
     fields += couplings["c2"]
+    device.gather(*block.own(runs), couplings["T"], fields)
     spins = xp.empty_like(fields)
     device.mean(unit, fields, spins)
     mine = lines[:, :, block.before :].reshape(len(parts), -1, q)
@@ -155,19 +174,25 @@ def free_phase(
 
 
 def block_statistics(
+    block: SecondBlock,
     free: FreePhase,
     error: Array,
     couplings: dict[str, Array],
     device: TextDevice,
     unit: Unit,
     beta: float,
+    runs: Runs,
 ) -> dict[str, Array]:
-    """Nudged minus free of all couplings of the block; error (B', q) is delta - p."""
+    """Nudged minus free of all couplings of the block; error (B', q) is delta - p, runs those of
+    the first block."""
     pull = device.xp.einsum("by,eby->be", error, free.parts)
     feedback = pull @ couplings["G"]
     moved = device.xp.empty_like(feedback)
     device.displacement(unit, free.fields, feedback, beta, moved)
+    of_tokens = device.xp.zeros_like(couplings["T"])
+    device.scatter(*block.own(runs), moved, of_tokens)
     return {
+        "T": of_tokens,
         "a2": pull.sum(0),
         "c2": moved.sum(0),
         "D": free.seen.T @ moved,

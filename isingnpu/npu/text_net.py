@@ -240,11 +240,10 @@ class TextNet:
 
     def _second(self, batch: Batch) -> FreePhase:
         """Free phase of the second block, after that of the first."""
-        spec, xp = self.spec, self.device.xp
+        spec, runs = self.spec, (batch.tokens, batch.starts, batch.length)
         assert spec.second is not None
-        at = batch.starts[:, None] + xp.arange(batch.length)
-        tokens, parts = batch.tokens[at].astype(np.int64), self._space["parts"]
-        return free_phase(spec.second, self.couplings, self.device, spec.unit, parts, tokens)
+        net = self.couplings, self.device, spec.unit
+        return free_phase(spec.second, *net, self._space["parts"], runs)
 
     def errors(self, batch: Batch) -> tuple[Array, Array]:
         """(delta - p (B, q), -log p(x_t) (B,)) of the first block's free phase."""
@@ -287,12 +286,13 @@ class TextNet:
 
     def _second_statistics(self, batch: Batch, beta: float, moved: dict[str, Array]) -> Array:
         """Adds those of the second block; returns -log p(x_t) of its output spin."""
-        free, device, before = self._second(batch), self.device, self.spec.before
-        error = free.output
+        block, free, device = self.spec.second, self._second(batch), self.device
+        assert block is not None
+        error, runs = free.output, (batch.tokens, batch.starts, batch.length)
         loss: Array = device.xp.empty(len(error), self.dtype)
-        starts, length = batch.starts + before, batch.length - before
-        device.output(batch.tokens, starts, length, error, loss)
-        moved |= block_statistics(free, error, self.couplings, device, self.spec.unit, beta)
+        device.output(*block.own(runs), error, loss)
+        net = self.couplings, device, self.spec.unit
+        moved |= block_statistics(block, free, error, *net, beta, runs)
         return loss
 
     def _selector_statistics(
@@ -411,5 +411,5 @@ def first_couplings(spec: TextSpec, seed: int) -> dict[str, Array]:
         if heads.values_to_hidden and hidden:
             w[f"X{m}"] = 0.1 * noise(block + 2, q, hidden)
     if spec.second is not None:
-        w |= spec.second.first_couplings(spec.n_parts, seed)
+        w |= spec.second.first_couplings(spec.n_parts, q, seed)
     return w
