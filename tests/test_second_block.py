@@ -15,7 +15,7 @@ from isingnpu.npu.draws import Draw, normals, uniforms
 from isingnpu.npu.language import PottsIsingLM
 from isingnpu.npu.learning import LocalAdam
 from isingnpu.npu.ngram_fields import NgramFields
-from isingnpu.npu.second_block import FreePhase, SecondBlock, block_statistics, free_phase
+from isingnpu.npu.second_block import FreePhase, SecondBlock, SecondNet
 from isingnpu.npu.selectors import Selectors
 from isingnpu.npu.text_device import find_text_device
 from isingnpu.npu.text_net import Batch, TextNet, TextSpec
@@ -76,8 +76,12 @@ def couplings() -> dict[str, np.ndarray]:
     }
 
 
+def net(unit: Unit, w: dict[str, np.ndarray]) -> SecondNet:
+    return SecondNet(BLOCK, w, Exact(), unit)
+
+
 def free(unit: Unit, w: dict[str, np.ndarray]) -> FreePhase:
-    return free_phase(BLOCK, w, Exact(), unit, fields(), PLACES)
+    return net(unit, w).free_phase(fields(), PLACES)
 
 
 def log_law(unit: Unit, w: dict[str, np.ndarray]) -> np.ndarray:
@@ -121,8 +125,7 @@ def test_statistics_are_the_gradient_of_log_p(unit: Unit, name: str) -> None:
     w, x = couplings(), tokens()[:, 3:].reshape(-1)
     row = np.arange(len(x))
     error = np.eye(Q)[x] - np.exp(log_law(unit, w))
-    net = w, Exact(), unit
-    found = block_statistics(BLOCK, free(unit, w), error, *net, 1e-4, PLACES)[name]
+    found = net(unit, w).statistics(free(unit, w), error, 1e-4, PLACES)[name]
     wanted, array, step = np.zeros_like(found), w[name], 1e-4
     for index in np.ndindex(array.shape):
         here, ends = array[index], []
@@ -172,11 +175,11 @@ def test_nothing_flows_back_to_the_first_block() -> None:
 
 def test_without_gains_the_machine_answers_as_its_first_block() -> None:
     """Sums of parts in another order: some tens of float32 roundings of fields of order ten."""
-    net = TextNet(replace(SPEC, ngrams=None), find_text_device("cpu"), seed=3)
-    net.couplings["G"][:] = 0
+    machine = TextNet(replace(SPEC, ngrams=None), find_text_device("cpu"), seed=3)
+    machine.couplings["G"][:] = 0
     where = Batch(repeats().tokens, np.array([100, 300]), 32)
-    got = net.answer_fields(where).copy()
-    wanted = net.output_fields(where).reshape(2, 32, 6)[:, 8:].reshape(-1, 6)
+    got = machine.answer_fields(where).copy()
+    wanted = machine.output_fields(where).reshape(2, 32, 6)[:, 8:].reshape(-1, 6)
     np.testing.assert_allclose(got, wanted, atol=10 * 30 * 2.0**-23)
 
 

@@ -96,7 +96,7 @@ class SecondBlock:
         said = xp.take_along_axis(fields, tokens[None, ..., None], -1)
         foretold = (said - top)[..., 0] - xp.log(total)
         sums = xp.zeros((*total.shape[:2], total.shape[2] + 1))  # float64: differences follow
-        xp.cumsum(foretold, axis=-1, out=sums[..., 1:])
+        sums[..., 1:] = xp.cumsum(foretold, axis=-1, dtype=np.float64)
         first, end = self.before, total.shape[2]
         seen = [2 / total[..., first:] - 1]
         for width in self.windows:
@@ -108,12 +108,11 @@ class SecondBlock:
     def events(self, positions: int, parts: int, colours: int) -> Events:
         """What a training step costs; sums of fields and of windows count as multiply-adds."""
         read, spins = parts * (1 + len(self.windows)), self.hidden
+        words = 6 * parts * colours + 2 * read + (4 + 2 * self.context) * spins
         return Events(
             evaluations=positions * (3 * spins + parts),
             macs=positions * (spins * (2 * read + 3 * parts) + 4 * parts * colours + 2 * read),
-            bytes=4
-            * positions
-            * (6 * parts * colours + 2 * read + (4 + 2 * self.context) * spins),
+            bytes=4 * positions * words,
         )
 
 
@@ -148,53 +147,49 @@ class FreePhase:
     output: Array
 
 
-def free_phase(
-    block: SecondBlock,
-    couplings: dict[str, Array],
-    device: TextDevice,
-    unit: Unit,
-    parts: Array,
-    runs: Runs,
-) -> FreePhase:
-    """parts (E, B, q) of the first block at all positions of the runs."""
-    xp, q, (text, starts, length) = device.xp, parts.shape[-1], runs
-    tokens = text[starts[:, None] + xp.arange(length)].astype(np.int64)
-    lines = parts.reshape(len(parts), *tokens.shape, q)
-    seen = block.read(lines, tokens, xp)
-    seen = seen.reshape(-1, seen.shape[-1])
-    fields = seen @ couplings["D"]
-    fields += couplings["c2"]
-    device.gather(*block.own(runs), couplings["T"], fields)
-    spins = xp.empty_like(fields)
-    device.mean(unit, fields, spins)
-    mine = lines[:, :, block.before :].reshape(len(parts), -1, q)
-    gains = spins @ couplings["G"].T  # (B', E)
-    gains += 1 + couplings["a2"]
-    return FreePhase(seen, fields, spins, mine, xp.einsum("be,eby->by", gains, mine))
+@dataclass(frozen=True, eq=False)
+class SecondNet:
+    """A second block, its couplings by name and where it computes. Runs are those of the first
+    block."""
 
+    block: SecondBlock
+    couplings: dict[str, Array]
+    device: TextDevice
+    unit: Unit
 
-def block_statistics(
-    block: SecondBlock,
-    free: FreePhase,
-    error: Array,
-    couplings: dict[str, Array],
-    device: TextDevice,
-    unit: Unit,
-    beta: float,
-    runs: Runs,
-) -> dict[str, Array]:
-    """Nudged minus free of all couplings of the block; error (B', q) is delta - p, runs those of
-    the first block."""
-    pull = device.xp.einsum("by,eby->be", error, free.parts)
-    feedback = pull @ couplings["G"]
-    moved = device.xp.empty_like(feedback)
-    device.displacement(unit, free.fields, feedback, beta, moved)
-    of_tokens = device.xp.zeros_like(couplings["T"])
-    device.scatter(*block.own(runs), moved, of_tokens)
-    return {
-        "T": of_tokens,
-        "a2": pull.sum(0),
-        "c2": moved.sum(0),
-        "D": free.seen.T @ moved,
-        "G": pull.T @ free.spins,
-    }
+    def free_phase(self, parts: Array, runs: Runs) -> FreePhase:
+        """parts (E, B, q): fields of the first block's parts at all positions of the runs."""
+        xp, q, (text, starts, length) = self.device.xp, parts.shape[-1], runs
+        block, w = self.block, self.couplings
+        tokens = text[starts[:, None] + xp.arange(length)].astype(np.int64)
+        lines = parts.reshape(len(parts), *tokens.shape, q)
+        seen = block.read(lines, tokens, xp)
+        seen = seen.reshape(-1, seen.shape[-1])
+        fields = seen @ w["D"]
+        fields += w["c2"]
+        self.device.gather(*block.own(runs), w["T"], fields)
+        spins = xp.empty_like(fields)
+        self.device.mean(self.unit, fields, spins)
+        mine = lines[:, :, block.before :].reshape(len(parts), -1, q)
+        gains = spins @ w["G"].T  # (B', E)
+        gains += 1 + w["a2"]
+        return FreePhase(seen, fields, spins, mine, xp.einsum("be,eby->by", gains, mine))
+
+    def statistics(
+        self, free: FreePhase, error: Array, beta: float, runs: Runs
+    ) -> dict[str, Array]:
+        """Nudged minus free of all couplings of the block; error (B', q) is delta - p."""
+        xp, w = self.device.xp, self.couplings
+        pull = xp.einsum("by,eby->be", error, free.parts)
+        feedback = pull @ w["G"]
+        moved = xp.empty_like(feedback)
+        self.device.displacement(self.unit, free.fields, feedback, beta, moved)
+        of_tokens = xp.zeros_like(w["T"])
+        self.device.scatter(*self.block.own(runs), moved, of_tokens)
+        return {
+            "T": of_tokens,
+            "a2": pull.sum(0),
+            "c2": moved.sum(0),
+            "D": free.seen.T @ moved,
+            "G": pull.T @ free.spins,
+        }

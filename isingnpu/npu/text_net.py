@@ -24,13 +24,7 @@ from numpy.typing import NDArray
 from isingnpu.npu.budget import Events
 from isingnpu.npu.draws import Draw, normals
 from isingnpu.npu.ngram_fields import EVIDENCE_CLASSES, NgramFields
-from isingnpu.npu.second_block import (
-    FreePhase,
-    Parts,
-    SecondBlock,
-    block_statistics,
-    free_phase,
-)
+from isingnpu.npu.second_block import Parts, SecondBlock, SecondNet
 from isingnpu.npu.selectors import Selectors, key_distances
 from isingnpu.npu.text_device import TextDevice
 from isingnpu.npu.units import Binary, Unit
@@ -112,6 +106,11 @@ class Batch:
     def size(self) -> int:
         """Positions B."""
         return len(self.starts) * self.length
+
+    @property
+    def runs(self) -> tuple[Array, Array, int]:
+        """(tokens, starts, length)."""
+        return self.tokens, self.starts, self.length
 
 
 class TextNet:
@@ -230,20 +229,21 @@ class TextNet:
         """(positions, q) fields of the output spin that sees all blocks; of every run the
         positions from `spec.before` on."""
         g = self.output_fields(batch)
-        return g if self.spec.second is None else self._second(batch).output
+        if self.spec.second is None:
+            return g
+        answer: Array = self._second.free_phase(self._space["parts"], batch.runs).output
+        return answer
+
+    @property
+    def _second(self) -> SecondNet:
+        assert self.spec.second is not None
+        return SecondNet(self.spec.second, self.couplings, self.device, self.spec.unit)
 
     def _parts_of(self, g: Array) -> tuple[Array, Array] | None:
         """Memory for the fields of the parts of g, and for one of g's shape."""
         if self.spec.second is None:
             return None
         return self.space("parts", (self.spec.n_parts, *g.shape)), self.space("before", g.shape)
-
-    def _second(self, batch: Batch) -> FreePhase:
-        """Free phase of the second block, after that of the first."""
-        spec, runs = self.spec, (batch.tokens, batch.starts, batch.length)
-        assert spec.second is not None
-        net = self.couplings, self.device, spec.unit
-        return free_phase(spec.second, *net, self._space["parts"], runs)
 
     def errors(self, batch: Batch) -> tuple[Array, Array]:
         """(delta - p (B, q), -log p(x_t) (B,)) of the first block's free phase."""
@@ -286,13 +286,11 @@ class TextNet:
 
     def _second_statistics(self, batch: Batch, beta: float, moved: dict[str, Array]) -> Array:
         """Adds those of the second block; returns -log p(x_t) of its output spin."""
-        block, free, device = self.spec.second, self._second(batch), self.device
-        assert block is not None
-        error, runs = free.output, (batch.tokens, batch.starts, batch.length)
-        loss: Array = device.xp.empty(len(error), self.dtype)
-        device.output(*block.own(runs), error, loss)
-        net = self.couplings, device, self.spec.unit
-        moved |= block_statistics(block, free, error, *net, beta, runs)
+        second, runs = self._second, batch.runs
+        free = second.free_phase(self._space["parts"], runs)
+        loss: Array = self.device.xp.empty(len(free.output), self.dtype)
+        self.device.output(*second.block.own(runs), free.output, loss)
+        moved |= second.statistics(free, free.output, beta, runs)
         return loss
 
     def _selector_statistics(
