@@ -3,8 +3,8 @@
     python -m benchmarks gpu [CASE ...] [--backend cuda:1] [--seconds 480] [--quick] [--out FILE]
 
 First the ceilings, copy bandwidth and integer throughput, then the kernels over sizes and variants
-for two seconds each, with the joules of the board. Where no GPU can be used, the model that counts
-instructions is printed instead.
+and a machine that reads text, for two seconds each, with the joules of the board. Where no GPU can
+be used, the model that counts instructions is printed instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import ceilings, model
-from benchmarks.gpu_cases import CASES, CPU_SWEEPS
+from benchmarks.gpu_cases import CASES, CPU_SWEEPS, TEXTS
+from benchmarks.gpu_text import CORE, measure_text
 from benchmarks.nvml import WINDOW, Board, find_board, idle_watts, watch
 from isingnpu import bench
 from isingnpu.backend import State, find_backend, get_backend
@@ -31,7 +32,6 @@ from isingnpu.bench.records import Record
 from isingnpu.bench.rivals import OwnSweeps
 
 FOLDER = Path(__file__).resolve().parent
-CORE = "one CPU core"
 QUICK_READS, QUICK_SWEEPS, QUICK_WINDOW = 3, 2, 0.01
 CALL = 0.2  # s of sweeps in one call
 SPARE = 60.0  # s that a case may take; none begins later than this before the end
@@ -84,9 +84,11 @@ def measure_all(
     Raises ValueError for an unknown name."""
     end = time.monotonic() + seconds
     by_name = {case.name: case for case in CASES}
+    texts = {case.name: case for case in TEXTS}
+    known = [*ceilings.NAMES, *by_name, *texts]
     for name in names:
-        if name not in by_name and name not in ceilings.NAMES:
-            allowed = ", ".join([*ceilings.NAMES, *by_name])
+        if name not in known:
+            allowed = ", ".join(known)
             raise ValueError(f"no case is called {name!r}; there are {allowed}")
     device: Any = getattr(get_backend(backend), "device")  # noqa: B009  of cuda backends alone
     board = find_board(device)
@@ -98,7 +100,7 @@ def measure_all(
         machine |= board.describe() | {"idle W": idle}
     options = Options(quick, backend, 1, 1, seed, None, time.perf_counter)
     records = []
-    for name in names or [*ceilings.NAMES, *by_name]:
+    for name in names or known:
         if time.monotonic() > end - (0.0 if quick else SPARE):
             note = f"not measured: {seconds:g} s were over"
             records.append(Record(name, "throughput", "updates/ns of wall time", notes=(note,)))
@@ -106,6 +108,10 @@ def measure_all(
         progress(f"{name} ...")
         if name in ceilings.NAMES:
             made = ceilings.measure_ceiling(name, device, window, board, idle, quick)
+        elif name in texts:
+            made = measure_text(
+                texts[name], device, backend, window, board, idle, seed=seed, quick=quick
+            )
         else:
             made = _measured_or_why(by_name[name], options, window, board, idle)
         records.append(made)

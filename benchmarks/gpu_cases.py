@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from isingnpu import disorder, lattice
 from isingnpu.bench.cases import KernelCase, Options
 from isingnpu.model import IsingModel
+from isingnpu.npu.text_net import TextSpec
+from isingnpu.npu.text_study import designs
 from isingnpu.schedule import glass_scale
 
 Array = NDArray[Any]
@@ -104,3 +107,22 @@ CPU_SWEEPS = {
     "gpu-planes-ea3d-64": 4,
     "gpu-dense-2000": 2,
 }
+
+
+@dataclass(frozen=True)
+class TextCase:
+    """A machine that reads text, learning: every step sees `runs` runs of `length` positions."""
+
+    name: str
+    spec: TextSpec
+    runs: int
+    length: int
+
+
+def _reader(hidden: int, window: int) -> TextSpec:
+    """Pairwise couplings, hidden spins and two selectors that act on both."""
+    return replace(designs(window)["selectors, hidden"].spec, colours=65, hidden=hidden)
+
+
+TEXTS = (TextCase("gpu-text-4096", _reader(4096, 1024), 16, 256),)
+QUICK_TEXT = TextCase("quick", _reader(8, 16), 2, 16)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import expit
 
 from isingnpu.npu.draws import Draw, Stratified, uniforms
+from isingnpu.npu.gibbs import sweep_blocks
 from isingnpu.npu.units import HARD_TOWER, PLUS_MINUS, TOWER, Unit
 
 
@@ -39,6 +40,9 @@ class Float64Device:
         ends = fields + beta * feedback, fields - beta * feedback
         up, down = (self.sample(unit, field, draws, draw) for field in ends)
         return (up - down) / (2 * beta)
+
+    def gibbs(self, *args, **options):
+        return sweep_blocks(self, *args, **options)
 
     def warp(self, images, rows, maps, mean):
         raise NotImplementedError

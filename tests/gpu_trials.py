@@ -13,9 +13,14 @@ import conftest  # noqa: F401  registers cuda-host
 import numpy as np
 from cluster_trials import ClusterTrial
 from engine import Trial, graph, start
+from test_language import FULL, QUICK, chain
 
 from isingnpu import disorder, lattice
-from isingnpu.backend import get_backend
+from isingnpu.backend import find_backend, get_backend
+from isingnpu.backends.cuda.machine import CudaMachine
+from isingnpu.npu.budget import Budget
+from isingnpu.npu.device import host
+from isingnpu.npu.language import PottsIsingLM
 
 
 def ramp(last, sweeps=6):
@@ -81,6 +86,17 @@ def digest(backend, trial, *, cut=0, then=None):
     return made.hexdigest()
 
 
+def reading(name):
+    """Whether a machine that reads text learns on a device as on the cpu (test_cuda_text)."""
+    moved = {}
+    for device in ("cpu", CudaMachine(find_backend(name).device)):
+        machine = PottsIsingLM(FULL, QUICK, seed=4, device=device)
+        machine.fit(chain(), Budget(steps=3))
+        moved[device] = {k: host(machine.net.device, w) for k, w in machine.net.couplings.items()}
+    wanted, found = moved.values()
+    return all(np.linalg.norm(found[k] - w) <= 1e-3 * np.linalg.norm(w) for k, w in wanted.items())
+
+
 def main(backend):
     """Exit status: 1 if a digest is another than that of the cpu."""
     wrong = []
@@ -88,6 +104,8 @@ def main(backend):
         some = replace(trial, replicas=trial.replicas[:3])
         if digest(backend, some) != digest("cpu", some):
             wrong.append(name)
+    if not reading(backend):
+        wrong.append("a machine that reads text")
     print(f"{len(NAMES)} requests on {backend}, wrong: {wrong}")
     return int(bool(wrong))
 

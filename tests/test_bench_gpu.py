@@ -3,6 +3,7 @@ where nothing can be. The GPU's sensors are played."""
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 
 from benchmarks import __main__ as checkout
 from benchmarks import ceilings, gpu, model, nvml
-from benchmarks.gpu_cases import CASES, CPU_SWEEPS
+from benchmarks.gpu_cases import CASES, CPU_SWEEPS, TEXTS
 from isingnpu import bench
 from isingnpu.backend import find_backend
 from isingnpu.backends.cuda import KERNELS, host
@@ -80,18 +81,37 @@ def test_every_case_and_ceiling_gives_a_record_on_one_line(tmp_path, capsys):
     arguments = ["gpu", "--quick", "--backend", "cuda-host", "--out", str(out), "--commit", "c0"]
     assert checkout.main(arguments) == 0
     (session,) = bench.read_jsonl(out)
-    assert [r.case for r in session.records] == [*ceilings.NAMES, *(case.name for case in CASES)]
+    cases = [case.name for case in (*CASES, *TEXTS)]
+    assert [r.case for r in session.records] == [*ceilings.NAMES, *cases]
+    beside_core = {*CPU_SWEEPS, *(case.name for case in TEXTS)}
     for record in session.records:
         assert record.measured
         assert record.quick
         assert 0 < record.low <= record.value <= record.high
         assert len(record.samples) == record.repeats >= 2
         assert np.isnan(record.joules)
-        assert record.notes == ("joules not measured: no GPU",)
-        assert (gpu.CORE in record.ratio_to) == (record.case in CPU_SWEEPS)
+        assert record.notes[-1] == "joules not measured: no GPU"
+        assert (gpu.CORE in record.ratio_to) == (record.case in beside_core)
     assert session.machine["device"] == "host"
     assert session.commit == "c0"
     assert "gpu-square-4096-p10" in capsys.readouterr().out
+
+
+@needs_host
+def test_a_machine_that_reads_text_is_measured_in_spin_states():
+    """Three states of each of 8 hidden spins and a draw for each eighth of their masks, two
+    selectors and the output spin at each of 32 positions of a step."""
+    [made], _ = gpu.measure_all(
+        ["gpu-text-4096"], "cuda-host", seconds=60, quick=True, seed=1, progress=print
+    )
+    said = re.match(r"([\d,]+) positions/s, ([\d,]+) on one CPU core", made.notes[0])
+    states = 3 * 8 + 1 + 2 + 1
+    here, core = (float(number.replace(",", "")) for number in said.groups())
+    assert here == pytest.approx(1e9 * made.value / states, abs=1)
+    assert core == pytest.approx(here / made.ratio_to[gpu.CORE], rel=1 / here, abs=1)
+    assert (made.n, made.replicas, made.kernel) == (8, 32, "text")
+    (case,) = TEXTS
+    assert case.spec.hidden >= 4096
 
 
 @needs_host

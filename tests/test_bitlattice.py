@@ -168,11 +168,10 @@ def peak_bytes(extent):
 
 
 @pytest.mark.slow
-def test_65536_squared_spins_take_less_than_700_mebibytes_with_the_interpreter():
+def test_65536_squared_spins_take_little_more_than_a_bit_each():
     peak_bytes(1024)  # compiles for rows of whole vectors
     small, large = peak_bytes(1024), peak_bytes(65536)
     assert large - small < 1.05 * 65536**2 // 8
-    assert large < 700 * 2**20 + 2**24
 
 
 PORTABLE = """

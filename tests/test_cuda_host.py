@@ -193,6 +193,13 @@ for name in sys.argv[1:]:
     if name.startswith("beyond"):
         tests.ran(name, sanitize=True, size=32 if name == "beyond_global" else 64)
         continue
+    if name == "machines":
+        import test_cuda_machine, test_cuda_text as text
+        device = text.machine.CudaMachine(tests.HostDevice(tests.SHUFFLED, sanitize=True))
+        text.everything(text.There(device))
+        text.There(device).gibbs(*test_cuda_machine.sweeping(test_cuda_machine.Binary(), 2))
+        print([], file=sys.stderr, flush=True)
+        continue
     trial = replace(tests.LONG[name], betas=tests.LONG[name].betas[:8])
     device = tests.HostDevice(tests.SHUFFLED, sanitize=True)
     if trial.layout == "lattice":
@@ -208,7 +215,7 @@ BEYOND = {
     "beyond_dynamic": "heap-buffer-overflow",
     "beyond_shared": "out of bounds",
 }
-INSIDE = ("graph", "own betas, fixed point", "odd glass")
+INSIDE = ("graph", "own betas, fixed point", "odd glass", "machines")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,17 @@ from gpu_trials import NAMES, digest, trials
 from isingnpu import lattice
 from isingnpu.backend import State, find_backend, get_backend
 from isingnpu.backends.cuda.device import OutOfMemory
+from isingnpu.backends.cuda.machine import CudaMachine
+from isingnpu.npu.budget import Budget
+from isingnpu.npu.corpus import Corpus
+from isingnpu.npu.device import host
+from isingnpu.npu.draws import Draw, uniforms
+from isingnpu.npu.language import PottsIsingLM
+from isingnpu.npu.selectors import Selectors
+from isingnpu.npu.text_net import first_couplings
+from isingnpu.npu.text_study import designs
+from isingnpu.npu.text_training import TextTraining
+from isingnpu.rng import Stream
 
 ROOT = Path(__file__).resolve().parents[1]
 GPU, HOST = "cuda", "cuda-host"
@@ -104,6 +116,50 @@ def test_states_stay_on_the_device(name, what, made):
     held = plan.spins_on_device()
     assert hasattr(held, "__dlpack__")
     assert np.array_equal(backend.device.get(held), plan.state().spins)
+
+
+@pytest.fixture
+def reading():
+    """A design of every part, for so many hidden spins, and a text for it."""
+
+    def made(hidden, window, colours, runs, length):
+        spec = replace(
+            designs(window)["n-gram fields, selectors, hidden"].spec,
+            colours=colours, hidden=hidden, selectors=Selectors(2, window, values_to_hidden=True),
+        )  # fmt: skip
+        n = (runs + 3) * (length + window + 8)
+        tokens = (uniforms((n,), Draw(3, Stream.DATA)) ** 2 * colours).astype(np.uint8)
+        corpus = Corpus("random", tokens, tuple(map(str, range(colours))), n, n)
+        training = replace(TextTraining(), runs=runs, length=length)
+        return spec, training, corpus
+
+    return made
+
+
+def test_machine_of_4096_spins_that_reads_text_errs_no_more_than_the_cpu(name, reading):
+    """Statistics of a step against the cpu's in float64: the device may be off by four times as
+    much as the cpu in float32, which adds in another order, and where that is small by luck, by a
+    rounding of each position as such errors add up."""
+    large = (4096, 1024, 65, 8, 256), (24, 16, 5, 2, 32)
+    spec, training, corpus = reading(*large[name == HOST])
+    found = CudaMachine(find_backend(name).device)
+    moved = {}
+    for key, device, dtype in (
+        ("exact", "cpu", np.float64), ("cpu", "cpu", np.float32), ("device", found, np.float32),
+    ):  # fmt: skip
+        machine = PottsIsingLM(spec, training, seed=2, device=device, dtype=dtype)
+        machine.fit(corpus, Budget(steps=2), until=1)  # rows have been written
+        machine.net.couplings |= {
+            k: machine.net.device.xp.asarray(w, dtype)
+            for k, w in first_couplings(spec, machine.seed).items()
+        }
+        batch = machine._batch(machine._training_text(corpus), 1)
+        statistics, _ = machine.net.statistics(batch, 0.5)
+        statistics["alpha"] = machine.net.learn_rows(batch, 0.1)
+        moved[key] = {k: host(machine.net.device, w).astype(float) for k, w in statistics.items()}
+    for key, exact in moved["exact"].items():
+        own, its = (np.linalg.norm(moved[at][key] - exact) for at in ("device", "cpu"))
+        assert own <= 4 * its + batch.size**0.5 * 2.0**-24 * np.linalg.norm(exact), key
 
 
 def sanitizer(tool):

@@ -219,14 +219,21 @@ def test_a_committee_loses_no_more_than_its_members_on_average() -> None:
 
 
 def test_events_are_counted() -> None:
-    """A step of 128 positions: three evaluations of each of 8 hidden spins, two selectors, y."""
+    """A step of 128 positions: three evaluations of each of 8 hidden spins, two selectors, y.
+    Eight positions share the 8 draws of what is left out. A selector adds 2 numbers to each of 24
+    scores and to as many statistics, and three more for each key."""
     progress = PottsIsingLM(FULL, QUICK, seed=4).fit(chain(), Budget(steps=2))
     assert progress.events.samples == 256
     assert progress.events.evaluations == 256 * (3 * 8 + 2 + 1)
-    machine = PottsIsingLM(SPECS["hidden"], QUICK)
+    assert progress.events.draws == progress.events.random_words == 256 // 8 * 8
+    products = 3 * Q * 8 + 2 * (3 * Q * Q + 3 * Q * 8)
+    assert progress.events.macs == 256 * (products + 2 * 24 * (2 * 2 + 3))
+    machine = PottsIsingLM(SPECS["hidden"], replace(QUICK, dropout=0.0))
     events = machine.fit(chain(), Budget(steps=1)).events
     assert events.macs == 128 * 3 * Q * 8
     assert events.writes == machine.n_couplings
+    assert events.draws == events.random_words == 0
+    assert events.flips == events.evaluations
 
 
 def test_rows_of_the_study() -> None:

@@ -8,15 +8,15 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from isingnpu.npu.device import find_device
 from isingnpu.npu.draws import Draw, uniforms
 from isingnpu.npu.ngram_fields import EVIDENCE_CLASSES, ContextRows, NgramFields, fold_parts
-from isingnpu.npu.text_device import find_text_device
 from isingnpu.npu.text_net import Batch, TextNet, TextSpec
 from isingnpu.rng import Stream
 
 Q, ORDERS, FOLDS = 4, (1, 2, 4), 3
 NGRAMS = NgramFields(orders=ORDERS, folds=FOLDS, rate=0.5, decay=0.1)
-device = find_text_device("cpu")
+device = find_device("cpu")
 
 
 def text(n: int = 300) -> np.ndarray:

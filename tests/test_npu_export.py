@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from isingnpu import IsingModel, exact
+from isingnpu.backend import find_backend
 from isingnpu.npu.export import ENCODINGS, penalty_study, to_ising, valid_fraction
 from isingnpu.npu.output import OutputBlock
 from isingnpu.npu.potts import PottsModel
@@ -182,6 +183,20 @@ def test_sampled_phases_are_unbiased(betas: tuple[float, ...] | None) -> None:
     assert abs(found_j - exact_j).max() < bound
     assert abs(found_h - exact_h).max() < bound
     assert bound < 0.2 * abs(exact_j).max()  # so that it says something
+
+
+@pytest.mark.parametrize("betas", [None, (0.3, 0.6, 1.0)])
+def test_phases_are_the_same_on_every_backend(betas: tuple[float, ...] | None) -> None:
+    reason = find_backend("cuda-host").unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    model = random_ising(9)
+    found = [
+        SampledPhase(70, sweeps=5, betas=betas, backend=name, seed=3)(model)
+        for name in ("cpu", "cuda-host")
+    ]
+    assert np.array_equal(found[0].pairs, found[1].pairs)
+    assert np.array_equal(found[0].means, found[1].means)
 
 
 def test_a_phase_that_ends_elsewhere_is_refused() -> None:

@@ -9,8 +9,9 @@ import pytest
 from float64 import Float64Device
 from scipy import stats
 
-from isingnpu.npu.blocks import Block, softmax
+from isingnpu.npu.blocks import Block
 from isingnpu.npu.draws import Draw, Independent, Stratified
+from isingnpu.npu.gibbs import softmax
 from isingnpu.npu.ladder import settle, symmetric, weak
 from isingnpu.npu.learning import (
     ContrastiveDivergence,

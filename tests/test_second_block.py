@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from float64 import Float64Device
 
 from isingnpu.npu.budget import Budget
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
+from isingnpu.npu.device import find_device
 from isingnpu.npu.draws import Draw, normals, uniforms
 from isingnpu.npu.language import PottsIsingLM
 from isingnpu.npu.learning import LocalAdam
 from isingnpu.npu.ngram_fields import NgramFields
 from isingnpu.npu.second_block import FreePhase, SecondBlock, SecondNet
 from isingnpu.npu.selectors import Selectors
-from isingnpu.npu.text_device import find_text_device
 from isingnpu.npu.text_net import Batch, TextNet, TextSpec
 from isingnpu.npu.text_training import TextTraining
 from isingnpu.npu.units import Binary, HardTower, Tower, Unit, unit_name
@@ -28,10 +29,8 @@ BLOCK = SecondBlock(hidden=4, windows=(1, 3))
 UNITS: list[Unit] = [Binary(), Tower(2), HardTower(2)]
 
 
-class Exact:
-    """Units in float64, tokens one by one."""
-
-    name, xp = "exact", np
+class Exact(Float64Device):
+    """Tokens one by one."""
 
     def gather(self, text, starts, length, table, out):
         for run, start in enumerate(starts):
@@ -44,13 +43,6 @@ class Exact:
             for i in range(length):
                 for d in range(len(out)):
                     out[d, text[start + i - 1 - d]] += values[run * length + i]
-
-    def mean(self, unit, fields, out):
-        out[:] = unit.mean(fields)
-
-    def displacement(self, unit, fields, feedback, beta, out):
-        up, down = unit.mean(fields + beta * feedback), unit.mean(fields - beta * feedback)
-        out[:] = (up - down) / (2 * beta)
 
 
 TEXT = (uniforms((60,), Draw(5, Stream.DATA)) * Q).astype(np.uint8)
@@ -163,7 +155,7 @@ def test_nothing_flows_back_to_the_first_block() -> None:
     x = repeats().tokens
     where = Batch(x, np.array([100, 300]), 32)
     both, alone = (
-        TextNet(replace(spec, ngrams=None), find_text_device("cpu"), seed=3)
+        TextNet(replace(spec, ngrams=None), find_device("cpu"), seed=3)
         for spec in (SPEC, replace(SPEC, second=None))
     )
     found, wanted = both.statistics(where, 0.5)[0], alone.statistics(where, 0.5)[0]
@@ -175,7 +167,7 @@ def test_nothing_flows_back_to_the_first_block() -> None:
 
 def test_without_gains_the_machine_answers_as_its_first_block() -> None:
     """Sums of parts in another order: some tens of float32 roundings of fields of order ten."""
-    machine = TextNet(replace(SPEC, ngrams=None), find_text_device("cpu"), seed=3)
+    machine = TextNet(replace(SPEC, ngrams=None), find_device("cpu"), seed=3)
     machine.couplings["G"][:] = 0
     where = Batch(repeats().tokens, np.array([100, 300]), 32)
     got = machine.answer_fields(where).copy()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from isingnpu.npu.device import find_device
 from isingnpu.npu.draws import Draw, normals, uniforms
 from isingnpu.npu.selectors import Selectors, key_distances, output_field, prior
-from isingnpu.npu.text_device import find_text_device
 from isingnpu.npu.text_net import Batch, TextNet, TextSpec
 from isingnpu.npu.units import Binary
 from isingnpu.rng import Stream
@@ -25,7 +25,7 @@ SPEC = TextSpec(
     unit=Binary(),
     selectors=Selectors(heads=2, window=WINDOW, match=MATCH, values_to_hidden=True),
 )
-device = find_text_device("cpu")
+device = find_device("cpu")
 
 
 def text(n: int = 80) -> np.ndarray:

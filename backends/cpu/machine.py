@@ -8,19 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.npu.draws import Draw, Draws, Stratified
+from isingnpu.npu.gibbs import sweep_blocks
 from isingnpu.npu.units import TOWER, Unit
 
 from . import machine_units as code
 from .machine_sheets import CpuSheets
+from .text import CpuText
 
 Array = NDArray[Any]
 
 
-class CpuDevice(CpuSheets):
+class CpuDevice(CpuSheets, CpuText):
     """Implements isingnpu.npu.device.Device."""
 
     name = "cpu"
-    xp = np
+    xp: Any = np
 
     def uniforms(self, shape: tuple[int, ...], draw: Draw) -> Array:
         size = int(np.prod(shape))
@@ -29,8 +31,8 @@ class CpuDevice(CpuSheets):
         code.uniforms(draw.block, draw.step, draw.last, k0, k1, out)
         return out.reshape(-1)[:size].reshape(shape)
 
-    def mean(self, unit: Unit, fields: Array) -> Array:
-        out = np.empty_like(fields)
+    def mean(self, unit: Unit, fields: Array, out: Array | None = None) -> Array:
+        out = np.empty_like(fields) if out is None else out
         code.mean(unit.kind, unit.levels, fields.reshape(-1), out.reshape(-1))
         return out
 
@@ -47,14 +49,21 @@ class CpuDevice(CpuSheets):
             )
         return out if isinstance(draws, Stratified) else out / np.float32(draws.draws)
 
-    def displacement(self, unit: Unit, fields: Array, feedback: Array, beta: float) -> Array:
-        out = np.empty_like(fields)
+    def displacement(
+        self,
+        unit: Unit,
+        fields: Array,
+        feedback: Array,
+        beta: float,
+        out: Array | None = None,
+    ) -> Array:
+        out = np.empty_like(fields) if out is None else out
         code.displacement(
             unit.kind,
             unit.levels,
             fields.reshape(-1),
             feedback.reshape(-1),
-            np.float32(beta),
+            fields.dtype.type(beta),
             out.reshape(-1),
         )
         return out
@@ -76,6 +85,20 @@ class CpuDevice(CpuSheets):
                 out.reshape(-1),
             )
         return out if isinstance(draws, Stratified) else out / np.float32(draws.draws)
+
+    def gibbs(
+        self,
+        unit: Unit,
+        fields: Array,
+        couplings: tuple[Array, Array],
+        states: Array,
+        betas: tuple[float, ...],
+        replicas: int,
+        draw: Draw,
+        votes: Array | None = None,
+    ) -> Array:
+        given = fields, couplings, states, betas, replicas, draw, votes
+        return np.asarray(sweep_blocks(self, unit, *given))
 
     def adam(
         self,

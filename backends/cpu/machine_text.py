@@ -146,11 +146,11 @@ def ngram_fields(rows, own, table, part, weights, part_weights, gains, out, stat
 
 @njit(**_options)
 def ngram_learn(
-    rows, own, table, part, weights, part_weights, states, errors, rate, decay, scale, statistics
+    rows, own, table, part, weights, part_weights, states, errors, rate, decay, statistics
 ):
     """Rows move by their own error: weight += |e|^2, row += rate / sqrt(weight + 0.1) e - decay.
 
-    part keeps what this fold has written, table what all folds have. statistics[k, s] += scale x
+    part keeps what this fold has written, table what all folds have. statistics[k, s] +=
     e . (table - part), of the gains."""
     orders, q, classes = rows.shape[1], errors.shape[1], statistics.shape[1]
     for b in range(rows.shape[0]):
@@ -166,7 +166,7 @@ def ngram_learn(
                 overlap = size * 0
                 for y in range(q):
                     overlap += e[y] * (table[row, y] - part[mine, y])
-                statistics[k, s // classes, s % classes] += scale * overlap
+                statistics[k, s // classes, s % classes] += overlap
             weights[row] += size
             part_weights[mine] += size
             step = rate / math.sqrt(weights[row] + f4(0.1))
@@ -174,32 +174,3 @@ def ngram_learn(
                 change = step * e[y] - decay * part[mine, y]
                 part[mine, y] += change
                 table[row, y] += change
-
-
-@njit(**_options)
-def interpolate(
-    contexts, low, pointers, symbols, values, gammas, classes, n_classes, probabilities, states
-):
-    """Kneser-Ney by order: p = gamma(c) p, p[y] += value(c y). contexts (n, K + 1), -1 unknown.
-
-    probabilities (n, 2, q) and states (n, 2): of the highest order reached, and of that up to
-    `low`; state = order x n_classes + class of the context."""
-    q = probabilities.shape[2]
-    for b in range(contexts.shape[0]):
-        p, lower = probabilities[b, 0], probabilities[b, 1]
-        for y in range(q):
-            p[y] = f4(1) / f4(q)
-        for k in range(contexts.shape[1]):
-            c = contexts[b, k]
-            if c < 0 or classes[c] < 0:
-                break
-            gamma = gammas[c]
-            for y in range(q):
-                p[y] *= gamma
-            for e in range(pointers[c], pointers[c + 1]):
-                p[symbols[e]] += values[e]
-            states[b, 0] = k * n_classes + classes[c]
-            if k <= low:
-                states[b, 1] = states[b, 0]
-                for y in range(q):
-                    lower[y] = p[y]

@@ -1,4 +1,4 @@
-"""The cpu device of machines that read text."""
+"""The part of the cpu device that reads text."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.npu.units import Unit
-
 from . import machine_selectors as heads
 from . import machine_text as code
-from . import machine_units as units
 
 Array = NDArray[Any]
 
 
 class CpuText:
-    """Implements isingnpu.npu.text_device.TextDevice."""
-
-    name = "cpu"
-    xp = np
+    """Implements isingnpu.npu.text_kernels.TextKernels."""
 
     def gather(self, tokens: Array, starts: Array, length: int, table: Array, out: Array) -> None:
         code.gather(tokens, starts, length, table, out)
@@ -30,25 +24,13 @@ class CpuText:
     ) -> None:
         code.scatter(tokens, starts, length, values, out)
 
-    def mean(self, unit: Unit, fields: Array, out: Array) -> None:
-        units.mean(unit.kind, unit.levels, fields.reshape(-1), out.reshape(-1))
-
-    def displacement(
-        self, unit: Unit, fields: Array, feedback: Array, beta: float, out: Array
-    ) -> None:
-        units.displacement(
-            unit.kind,
-            unit.levels,
-            fields.reshape(-1),
-            feedback.reshape(-1),
-            fields.dtype.type(beta),
-            out.reshape(-1),
-        )
-
     def output(
         self, tokens: Array, starts: Array, length: int, fields: Array, loss: Array
     ) -> None:
         code.output(tokens, starts, length, fields, loss)
+
+    def tally(self, states: Array, values: Array, out: Array) -> None:
+        out += np.bincount(states, weights=values, minlength=len(out))
 
     def ngram_fields(
         self,
@@ -72,11 +54,10 @@ class CpuText:
         errors: Array,
         rate: float,
         decay: float,
-        scale: float,
         statistics: Array,
     ) -> None:
         real = errors.dtype.type
-        numbers = real(rate), real(decay), real(scale)
+        numbers = real(rate), real(decay)
         code.ngram_learn(rows, parts, *tables, *weights, states, errors, *numbers, statistics)
 
     def select(
@@ -101,21 +82,7 @@ class CpuText:
         expected: Array,
         distances: Array,
         statistics: Array,
-    ) -> float:
-        numbers = credit, expected, distances
-        return float(heads.learn(tokens, starts, length, prior, *numbers, statistics))
-
-    def interpolate(
-        self,
-        contexts: Array,
-        low: int,
-        grams: tuple[Array, Array, Array],
-        masses: tuple[Array, Array],
-        n_classes: int,
-        probabilities: Array,
-        states: Array,
+        pull: Array,
     ) -> None:
-        code.interpolate(contexts, low, *grams, *masses, n_classes, probabilities, states)
-
-
-device = CpuText()
+        numbers = credit, expected, distances
+        pull[0] = heads.learn(tokens, starts, length, prior, *numbers, statistics)

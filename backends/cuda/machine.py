@@ -1,7 +1,8 @@
 """The cuda device of machines of hidden spins: `xp` for matrix products, raw kernels for the rest.
 
 Uniform numbers, windows, their transpose and winners have the bits of the cpu device; laws of
-spins are float32 with the error bounds of kernels/units.cuh, the same bits on every GPU.
+spins are float32 with the error bounds of kernels/units.cuh, the same bits on every GPU. What
+reads text is in text.py.
 """
 
 from __future__ import annotations
@@ -12,61 +13,64 @@ import numpy as np
 
 from isingnpu.npu.draws import Draw, Draws, Stratified
 from isingnpu.npu.units import Unit
+from isingnpu.rng import Stream
 
 from . import backend
-from .device import Code, Device, scalars
+from .device import Code, scalars
+from .launches import THREADS
+from .text import CudaText
 
 Array = Any
 Lattice = tuple[int, int, int, int]  # images, height, width, channels
 
 UNITS = Code.of("machine_units.cu", ROUNDS=10)
+GIBBS = Code.of("machine_gibbs.cu", ROUNDS=10)
+GIBBS_THREADS = 128
 IMAGES = Code.of("machine_images.cu")
-THREADS = 256
-BLOCKS = 32  # per multiprocessor: more wait, and threads stride instead
 MOST_IMAGES = 65535  # of a launch, the second extent of its grid
 
 
-class CudaMachine:
+class CudaMachine(CudaText):
     """Implements isingnpu.npu.device.Device on a device of this backend."""
 
     name = "cuda"
 
-    def __init__(self, device: Device) -> None:
-        self.device = device
-
-    @property
-    def xp(self) -> Any:
-        return self.device.xp
-
     def uniforms(self, shape: tuple[int, ...], draw: Draw) -> Array:
         out = self._empty(shape)
-        self._over(-(-out.size // 4), "uniforms", *_counter(draw), np.int64(out.size), out)
+        self._over(UNITS, -(-out.size // 4), "uniforms", *_counter(draw), np.int64(out.size), out)
         return out
 
-    def mean(self, unit: Unit, fields: Array) -> Array:
-        out = self._empty(fields.shape)
+    def mean(self, unit: Unit, fields: Array, out: Array | None = None) -> Array:
+        out = self._result(fields.shape, out)
         size = np.int64(out.size)
-        self._over(out.size, "mean", *_law(unit), size, self._floats(fields), out)
+        self._over(UNITS, out.size, "mean", *_law(unit), size, self._floats(fields), out)
         return out
 
     def potential(self, unit: Unit, fields: Array) -> Array:
         out = self._empty(fields.shape)
         size = np.int64(out.size)
-        self._over(out.size, "potential", *_law(unit), size, self._floats(fields), out)
+        self._over(UNITS, out.size, "potential", *_law(unit), size, self._floats(fields), out)
         return out
 
     def sample(self, unit: Unit, fields: Array, draws: Draws, draw: Draw) -> Array:
         out = self._empty(fields.shape)
         self._over(
-            -(-out.size // 4), "sample", *_law(unit), *_shared(draws), *_counter(draw),
+            UNITS, -(-out.size // 4), "sample", *_law(unit), *_shared(draws), *_counter(draw),
             np.int64(out.size), self._floats(fields), out,
         )  # fmt: skip
         return out
 
-    def displacement(self, unit: Unit, fields: Array, feedback: Array, beta: float) -> Array:
-        out = self._empty(fields.shape)
+    def displacement(
+        self,
+        unit: Unit,
+        fields: Array,
+        feedback: Array,
+        beta: float,
+        out: Array | None = None,
+    ) -> Array:
+        out = self._result(fields.shape, out)
         self._over(
-            out.size, "displacement", *_law(unit), np.float32(beta), np.int64(out.size),
+            UNITS, out.size, "displacement", *_law(unit), np.float32(beta), np.int64(out.size),
             self._floats(fields), self._floats(feedback, fields.shape), out,
         )  # fmt: skip
         return out
@@ -76,11 +80,37 @@ class CudaMachine:
     ) -> Array:
         out = self._empty(fields.shape)
         self._over(
-            -(-out.size // 4), "sampled_displacement", *_law(unit), *_shared(draws),
+            UNITS, -(-out.size // 4), "sampled_displacement", *_law(unit), *_shared(draws),
             *_counter(draw), np.float32(beta), np.int64(out.size), self._floats(fields),
             self._floats(feedback, fields.shape), out,
         )  # fmt: skip
         return out
+
+    def gibbs(
+        self,
+        unit: Unit,
+        fields: Array,
+        couplings: tuple[Array, Array],
+        states: Array,
+        betas: tuple[float, ...],
+        replicas: int,
+        draw: Draw,
+        votes: Array | None = None,
+    ) -> Array:
+        (n, width), (u, b), y = fields.shape, couplings, self.xp.array(states, np.int64)
+        hidden, q = self._empty(fields.shape), len(b)
+        counted = self._empty((1, 1)) if votes is None else self._written(votes, (n, q))
+        output = Draw(draw.seed, Stream.SELECTOR)
+        if n:
+            self.device.kernel(GIBBS, "gibbs")(
+                self._grid(n, 1), (GIBBS_THREADS,),
+                (*_law(unit), *scalars(replicas, n, width, q, len(betas)), *_counter(draw),
+                 *scalars(output.last, votes is not None), self.xp.asarray(betas, np.float32),
+                 self._floats(fields), self._floats(u, (q, width)), self._floats(b, (q,)), hidden,
+                 counted, y),
+                shared_mem=4 * q,
+            )  # fmt: skip
+        return y
 
     def adam(
         self,
@@ -96,7 +126,7 @@ class CudaMachine:
         shape, (b1, b2) = couplings.shape, betas
         numbers = (rate, b1, b2, 1 / (1 - b1**step), 1 / (1 - b2**step), decay)
         self._over(
-            couplings.size, "adam", *map(np.float32, numbers), np.int64(couplings.size),
+            UNITS, couplings.size, "adam", *map(np.float32, numbers), np.int64(couplings.size),
             self._floats(gradient, shape),
             *(self._written(array, shape) for array in (couplings, *moments)),
         )  # fmt: skip
@@ -157,39 +187,11 @@ class CudaMachine:
         )  # fmt: skip
         return out
 
-    # Launches
-
-    def _over(self, threads: int, name: str, *args: Any) -> None:
-        """A thread for every element, or for so many that fill the device."""
-        if threads:
-            blocks = min(-(-threads // THREADS), BLOCKS * self.device.properties.processors)
-            self.device.kernel(UNITS, name)((blocks,), (THREADS,), args)
-
     def _over_images(self, n: int, size: int, name: str, *args: Any) -> None:
         """A thread for every element of every image, as far as a grid reaches."""
         if n and size:
             grid = -(-size // THREADS), min(n, MOST_IMAGES)
             self.device.kernel(IMAGES, name)(grid, (THREADS,), args)
-
-    def _empty(self, shape: tuple[int, ...]) -> Array:
-        return self.device.empty(shape, np.float32)
-
-    def _floats(self, array: Array, shape: tuple[int, ...] | None = None) -> Array:
-        """The array, contiguous; TypeError or ValueError if a kernel would misread it."""
-        if array.dtype != np.float32:
-            raise TypeError(f"the cuda device takes float32 arrays, got {array.dtype}")
-        if shape is not None and tuple(array.shape) != tuple(shape):
-            raise ValueError(f"an array of shape {tuple(shape)} is needed, got {array.shape}")
-        return self.xp.ascontiguousarray(array)
-
-    def _written(self, array: Array, shape: tuple[int, ...]) -> Array:
-        """An array that a kernel changes: ValueError for one that would be copied."""
-        if not array.flags.c_contiguous:
-            raise ValueError("a result is written in place: pass a contiguous array")
-        return self._floats(array, shape)
-
-    def _rows(self, rows: Array) -> Array:
-        return self.xp.ascontiguousarray(rows, np.int64)
 
 
 def _law(unit: Unit) -> list[Any]:

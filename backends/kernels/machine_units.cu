@@ -12,11 +12,6 @@
 __device__ __forceinline__ i64 here() { return (i64)blockIdx.x * THREADS + threadIdx.x; }
 __device__ __forceinline__ i64 stride() { return (i64)gridDim.x * THREADS; }
 
-// u in [0, 1), a multiple of 2^-24.
-__device__ __forceinline__ float uniform(u32 word) {
-    return (float)(word >> 8) * 5.9604644775390625e-8f;
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS)
     uniforms(u64 seed, u32 block, u32 step, u32 last, i64 size, float* __restrict__ out) {
     for (i64 quad = here(); 4 * quad < size; quad += stride()) {

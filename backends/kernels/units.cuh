@@ -86,3 +86,8 @@ __device__ __forceinline__ float law_raised(int kind, int levels, float f, int b
     const float up = floorf(fmaf(law_sigma(g), draws, u));
     return kind == PLUS_MINUS ? fmaf(2.0f, up, -draws) : up;
 }
+
+// u in [0, 1), a multiple of 2^-24.
+__device__ __forceinline__ float uniform(u32 word) {
+    return (float)(word >> 8) * 5.9604644775390625e-8f;
+}

@@ -163,10 +163,3 @@ class Block:
         size = 4 * n * self.sites * (self.inputs + self.channels)
         copied = 4 * n * self.sites * self.inputs if isinstance(self.layer, Sheets) else 0
         return Events(macs=n * self.macs, bytes=size + 2 * copied + 4 * self.couplings["w"].size)
-
-
-def softmax(logits: Array, xp: object) -> Array:
-    """Heat bath of a Potts spin in these fields, (n, q)."""
-    p = logits - logits.max(1, keepdims=True)
-    p = xp.exp(p)  # type: ignore[attr-defined]
-    return p / p.sum(1, keepdims=True)

@@ -21,10 +21,11 @@ from isingnpu.ledger import EnergyReading, Meter
 class Events:
     """Counted while a machine works; integers.
 
-    draws: random states of hidden spins drawn; evaluations: hidden states computed as means;
-    potts_draws: states of Potts spins drawn; macs: multiply-adds of matrix products;
-    random_words: 32-bit Philox words; writes: couplings and fields rewritten; reads: spin states
-    read out; bytes: arrays that kernels load and store; samples: images or tokens learned from.
+    draws: random states of hidden spins drawn, and of masks that leave some out; evaluations:
+    hidden states computed as means; potts_draws: states of Potts spins drawn; macs: multiply-adds
+    of matrix products and additions of selectors; random_words: 32-bit Philox words; writes:
+    couplings and fields rewritten; reads: spin states read out; bytes: arrays that kernels load
+    and store; samples: images or tokens learned from.
     """
 
     draws: int = 0

@@ -22,14 +22,13 @@ import numpy as np
 
 from isingnpu.archive import FilePath
 from isingnpu.npu.augment import Warp
-from isingnpu.npu.blocks import softmax
 from isingnpu.npu.budget import Budget, Events, Progress
-from isingnpu.npu.device import Array, find_device
+from isingnpu.npu.device import Array, find_device, host
 from isingnpu.npu.draws import Draw, Draws
+from isingnpu.npu.gibbs import draw_labels, softmax
 from isingnpu.npu.images import ImageSet
 from isingnpu.npu.learning import LocalAdam, Phases, SymmetricFeedback, WeakFeedback
 from isingnpu.npu.machine import Learner, Machine
-from isingnpu.npu.phases import draw_labels
 from isingnpu.npu.readout import Readout, scores
 from isingnpu.npu.settings import settings_from_json, settings_to_json
 from isingnpu.npu.sheets import Dense, Layer
@@ -232,5 +231,4 @@ class IsingClassifier:
         return self.machine
 
     def _host(self, array: Any) -> Any:
-        xp = self._trained().device.xp
-        return array if xp is np else xp.asnumpy(array)
+        return host(self._trained().device, array)

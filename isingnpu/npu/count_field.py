@@ -14,6 +14,7 @@ couplings beside the field of its own counts would trust it too much.
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.npu.corpus import Corpus
-from isingnpu.npu.text_device import find_text_device
 
 Array = NDArray[Any]
 
@@ -214,6 +214,8 @@ class KBodyField:
     def _evaluate(
         self, weights: _Weights, tokens: Array, low: int, high: int
     ) -> tuple[Array, Array]:
+        # counts are kept and read by the processor, whichever device learns beside them
+        kernels = importlib.import_module("isingnpu.backends.cpu.machine_counts")
         logs = np.empty((high - low, 2, self.colours), np.float32)
         states = np.empty((high - low, 2), np.int16)
         for begin in range(low, high, PIECE):
@@ -221,11 +223,14 @@ class KBodyField:
             contexts = self._contexts(tokens, begin, end)
             contexts = np.where(contexts >= 0, contexts + weights.first, -1)
             here = slice(begin - low, end - low)
-            find_text_device("cpu").interpolate(
+            kernels.interpolate(
                 contexts,
                 self.low,
-                (weights.pointers, weights.symbols, weights.values),
-                (weights.gammas, weights.classes),
+                weights.pointers,
+                weights.symbols,
+                weights.values,
+                weights.gammas,
+                weights.classes,
                 CLASSES,
                 logs[here],
                 states[here],

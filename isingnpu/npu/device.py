@@ -1,21 +1,25 @@
 """Where a machine computes: matrix products by `xp`, elementwise work by a backend's kernels.
 
 A device is what a backend offers to machines of hidden spins, the module attribute
-`isingnpu.backends.<name>.machine.device`. All arrays are float32 and contiguous, on the device.
+`isingnpu.backends.<name>.machine.device`. All arrays are float32 and contiguous, on the device;
+for machines that read text the cpu also takes float64.
 """
 
 from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
+import numpy as np
+
 from isingnpu.backend import find_part
 from isingnpu.npu.draws import Draw, Draws
+from isingnpu.npu.text_kernels import TextKernels
 from isingnpu.npu.units import Unit
 
 Array = Any  # of numpy or cupy
 
 
-class Device(Protocol):
+class Device(TextKernels, Protocol):
     """Kernels of a machine. An array argument is never changed unless the text says so."""
 
     name: str
@@ -24,8 +28,8 @@ class Device(Protocol):
     def uniforms(self, shape: tuple[int, ...], draw: Draw) -> Array:
         """`isingnpu.npu.draws.uniforms` on the device."""
 
-    def mean(self, unit: Unit, fields: Array) -> Array:
-        """Expected states in these fields."""
+    def mean(self, unit: Unit, fields: Array, out: Array | None = None) -> Array:
+        """Expected states in these fields, written to `out` if given."""
 
     def potential(self, unit: Unit, fields: Array) -> Array:
         """The function whose derivative is the mean."""
@@ -34,13 +38,39 @@ class Device(Protocol):
         """Average of the draws of every spin; uses calls draw.call, draw.call + 1, ... as far as
         the law needs more than one number for a spin."""
 
-    def displacement(self, unit: Unit, fields: Array, feedback: Array, beta: float) -> Array:
-        """(mean(f + beta k) - mean(f - beta k)) / (2 beta): the answer of two nudged phases."""
+    def displacement(
+        self,
+        unit: Unit,
+        fields: Array,
+        feedback: Array,
+        beta: float,
+        out: Array | None = None,
+    ) -> Array:
+        """(mean(f + beta k) - mean(f - beta k)) / (2 beta): the answer of two nudged phases,
+        written to `out` if given."""
 
     def sampled_displacement(
         self, unit: Unit, fields: Array, feedback: Array, beta: float, draws: Draws, draw: Draw
     ) -> Array:
         """The same with drawn spins in both phases, which share their random numbers."""
+
+    def gibbs(
+        self,
+        unit: Unit,
+        fields: Array,
+        couplings: tuple[Array, Array],
+        states: Array,
+        betas: tuple[float, ...],
+        replicas: int,
+        draw: Draw,
+        votes: Array | None = None,
+    ) -> Array:
+        """States (n,) int64 of the output spin after a sweep at each of the betas, at most 256,
+        from given ones: hidden spins drawn in beta (f + u[y] / R), the average h of R draws of
+        each, then the output spin from softmax(beta (b + u h)).
+
+        couplings: u (q, H), b (q,). Sweep s draws by block draw.block + 256 s. votes (n, q) gain 1
+        for the state and 0.001 p after every sweep of the second half."""
 
     def adam(
         self,
@@ -85,8 +115,16 @@ class Device(Protocol):
         """The transpose of `winners`: zero but where a site won."""
 
 
-def find_device(name: str = "auto") -> Device:
-    """The machine kernels of a backend. "auto" takes cuda if it can run, else cpu.
+def find_device(name: str | Device = "auto") -> Device:
+    """The machine kernels of a backend. "auto" takes cuda if it can run, else cpu; a device is
+    taken as it is.
 
     Raises ValueError for an unknown backend, BackendUnavailable with the reason otherwise."""
+    if not isinstance(name, str):
+        return name
     return cast(Device, find_part(name, "machine", "machines of hidden spins"))
+
+
+def host(device: Device, array: Array) -> Any:
+    """An array of the device as one of NumPy: itself on the cpu."""
+    return array if device.xp is np else device.xp.asnumpy(array)

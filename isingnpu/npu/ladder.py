@@ -15,10 +15,11 @@ symmetric   feedback of finite strength gamma: free and nudged phases are fixed 
 
 from __future__ import annotations
 
-from isingnpu.npu.blocks import Block, Fields, softmax
+from isingnpu.npu.blocks import Block, Fields
 from isingnpu.npu.budget import Events
 from isingnpu.npu.device import Array
 from isingnpu.npu.draws import Draw
+from isingnpu.npu.gibbs import softmax
 from isingnpu.npu.learning import SymmetricFeedback, WeakFeedback
 from isingnpu.npu.phases import (
     displacement,

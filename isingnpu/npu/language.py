@@ -20,12 +20,11 @@ from isingnpu.archive import FilePath
 from isingnpu.npu.budget import Budget, Progress
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
-from isingnpu.npu.device import find_device
+from isingnpu.npu.device import Device, find_device, host
 from isingnpu.npu.draws import Draw, uniforms
 from isingnpu.npu.learning import Moments
 from isingnpu.npu.ngram_fields import ContextRows, fold_parts
 from isingnpu.npu.store import read_machine, write_machine
-from isingnpu.npu.text_device import find_text_device
 from isingnpu.npu.text_net import Batch, TextNet, TextSpec
 from isingnpu.npu.text_training import (
     TOGETHER,
@@ -47,7 +46,7 @@ LN2 = math.log(2)
 
 @dataclass(eq=False)
 class _Reading:
-    """A text as the machine sees it: what does not change while it learns."""
+    """A text as the machine sees it: what does not change while it learns, on its device."""
 
     tokens: Array
     low: int
@@ -71,7 +70,7 @@ class PottsIsingLM:
         *,
         counts: KBodyField | None = None,
         seed: int = 0,
-        device: str = "auto",
+        device: str | Device = "auto",
         dtype: type = np.float32,
     ) -> None:
         states = counts.states if counts is not None else ()
@@ -87,8 +86,7 @@ class PottsIsingLM:
                 f"needs {spec.before} before its first"
             )
         self.seed = as_seed(seed)
-        self._device = find_text_device(device)
-        self._rule_device = find_device(self._device.name)
+        self._device = find_device(device)
         self.net = TextNet(spec, self._device, seed=self.seed, dtype=dtype)
         self._rows: ContextRows | None = None
         self._moments, self._head_moments = Moments(), Moments()
@@ -104,12 +102,13 @@ class PottsIsingLM:
     @property
     def n_couplings(self) -> int:
         """Couplings and fields without n-gram rows."""
-        return sum(a.size for a in self.net.couplings.values())
+        return sum(int(a.size) for a in self.net.couplings.values())
 
     @property
     def n_table_entries(self) -> int:
         """Stored numbers of n-gram rows and count fields that a trained machine reads."""
-        return self.net.tables[0].size + (self.counts.n_entries if self.counts is not None else 0)
+        counted = self.counts.n_entries if self.counts is not None else 0
+        return int(self.net.tables[0].size) + counted
 
     def fit(
         self,
@@ -155,18 +154,20 @@ class PottsIsingLM:
             )
 
     def _training_text(self, corpus: Corpus) -> _Reading:
-        low, high = self.reach, corpus.train
-        reading = _Reading(corpus.tokens, low, high)
+        low, high, put = self.reach, corpus.train, self._device.xp.asarray
+        reading = _Reading(put(corpus.tokens, np.uint8), low, high)
         spec = self.spec.ngrams
         if spec is not None:
             if self._rows is None:
                 self._rows = ContextRows.of(spec, corpus.tokens, low, high)
-            reading.rows = self._rows(corpus.tokens, low, high)
-            reading.parts, n_parts = fold_parts(reading.rows, spec.folds)
+            rows = self._rows(corpus.tokens, low, high)
+            parts, n_parts = fold_parts(rows, spec.folds)
+            reading.rows, reading.parts = put(rows), put(parts)
             if not len(self.net.tables[0]):
                 self.net.resize_rows(self._rows.count, n_parts)
         if self.counts is not None:
-            reading.field, reading.states = self.counts.held_out(corpus.tokens, low, high)
+            field = self.counts.held_out(corpus.tokens, low, high)
+            reading.field, reading.states = map(put, field)
         return reading
 
     def _batch(self, reading: _Reading, step: int) -> Batch:
@@ -182,19 +183,21 @@ class PottsIsingLM:
         batch = self._view(reading, begins, t.length)
         if spec.hidden and t.dropout:
             shape = (batch.size // TOGETHER, spec.hidden)
-            kept = self._rule_device.uniforms(shape, Draw(self.seed, Stream.DROPOUT, step=step))
+            kept = self._device.uniforms(shape, Draw(self.seed, Stream.DROPOUT, step=step))
             scale = self.net.dtype(1 / (1 - t.dropout))
-            batch.keep = (kept >= t.dropout) * scale
+            batch.keep = (kept >= t.dropout).astype(self.net.dtype) * scale
         return batch
 
     def _view(self, reading: _Reading, begins: Array, length: int) -> Batch:
         """Runs that start at low + begins."""
-        batch = Batch(reading.tokens, (begins + reading.low).astype(np.int64), length)
-        inside = (begins[:, None] + np.arange(length)).reshape(-1)
+        xp = self._device.xp
+        starts = xp.asarray(begins + reading.low, np.int64)
+        batch = Batch(reading.tokens, starts, length)
+        inside = xp.asarray((begins[:, None] + np.arange(length)).reshape(-1))
         if reading.rows is not None:
             batch.rows = reading.rows[inside]
             batch.parts = (
-                np.full_like(batch.rows, -1) if reading.parts is None else reading.parts[inside]
+                xp.full_like(batch.rows, -1) if reading.parts is None else reading.parts[inside]
             )
         if reading.field is not None and reading.states is not None:
             batch.logs = reading.field[inside].astype(self.net.dtype)
@@ -211,10 +214,10 @@ class PottsIsingLM:
             moved["alpha"] = self.net.learn_rows(batch, self.spec.ngrams.rate * share)
         of_heads = {name: moved.pop(name) for name in list(moved) if name[0] in "MVXk"}
         couplings = self.net.couplings
-        self._moments.step(self._rule_device, rule, couplings, moved, fraction, UNDECAYED)
+        self._moments.step(self._device, rule, couplings, moved, fraction, UNDECAYED)
         if self.spec.selectors is not None:
             rule = replace(rule, rate=rule.rate * self.spec.selectors.rate, decay=0.0)
-            self._head_moments.step(self._rule_device, rule, couplings, of_heads, fraction)
+            self._head_moments.step(self._device, rule, couplings, of_heads, fraction)
         return loss / math.log(2)
 
     def log_probabilities(self, tokens: Array, low: int, high: int) -> Array:
@@ -234,25 +237,26 @@ class PottsIsingLM:
                 f"a token is {tokens[:high].max()}, the machine has {self.spec.colours} colours"
             )
         before = self.spec.before
+        there = self._device.xp.asarray(np.ascontiguousarray(tokens), np.uint8)
         for begin in range(low, high, RUNS * RUN):
             end = min(begin + RUNS * RUN, high)
-            reading = self._text(tokens, begin - before, end)
+            reading = self._text(tokens, there, begin - before, end)
             length = RUN if (end - begin) % RUN == 0 else end - begin
             batch = self._view(reading, np.arange(0, end - begin, length), length + before)
-            g = self.net.answer_fields(batch).astype(np.float64)
+            g = host(self._device, self.net.answer_fields(batch)).astype(np.float64)
             g -= g.max(1, keepdims=True)
             g -= np.log(np.exp(g).sum(1, keepdims=True))
             yield np.arange(begin, end), g
 
-    def _text(self, tokens: Array, low: int, high: int) -> _Reading:
-        """A text that was not learned from."""
-        reading = _Reading(np.ascontiguousarray(tokens), low, high)
+    def _text(self, tokens: Array, there: Array, low: int, high: int) -> _Reading:
+        """A text that was not learned from, whose tokens lie on the device as well."""
+        reading, put = _Reading(there, low, high), self._device.xp.asarray
         if self.spec.ngrams is not None:
             if self._rows is None:
                 raise ValueError("the machine has learned nothing yet: call fit first")
-            reading.rows = self._rows(tokens, low, high)
+            reading.rows = put(self._rows(tokens, low, high))
         if self.counts is not None:
-            reading.field, reading.states = self.counts.fields(tokens, low, high)
+            reading.field, reading.states = map(put, self.counts.fields(tokens, low, high))
         return reading
 
     def losses(self, corpus: Corpus, context: int | None = None) -> Array:
@@ -312,16 +316,21 @@ class PottsIsingLM:
                 description[f"steps:{name}"] = moments.steps
                 arrays |= {f"{name}1:{k}": v for k, v in moments.first.items()}
                 arrays |= {f"{name}2:{k}": v for k, v in moments.second.items()}
-        write_machine(path, KIND, description, arrays)
+        write_machine(path, KIND, description, {
+            name: host(self._device, array) for name, array in arrays.items()
+        })  # fmt: skip
 
     @classmethod
-    def load(cls, path: FilePath, *, device: str = "auto") -> PottsIsingLM:
+    def load(cls, path: FilePath, *, device: str | Device = "auto") -> PottsIsingLM:
         """The machine of a file; ValueError for another kind or a damaged one."""
         description, arrays = read_machine(path, KIND)
 
         def part(prefix: str) -> dict[str, Array]:
             n = len(prefix) + 1
             return {k[n:]: v for k, v in arrays.items() if k.startswith(f"{prefix}:")}
+
+        def put(prefix: str) -> dict[str, Array]:
+            return {k: machine._device.xp.asarray(v) for k, v in part(prefix).items()}
 
         counts = None
         if description["counts"] is not None:
@@ -335,19 +344,18 @@ class PottsIsingLM:
             dtype=arrays["w:b"].dtype.type,
         )
         net = machine.net
-        net.couplings = part("w")
+        net.couplings = put("w")
         if machine.spec.ngrams is not None and part("contexts"):
             machine._rows = ContextRows(
                 machine.spec.ngrams,
                 [part("contexts")[str(k)] for k in range(len(part("contexts")))],
             )
-            tables, weights = part("tables"), part("weights")
-            empty: Array = np.zeros((0, machine.spec.colours), net.dtype)
-            net.tables = tables["0"], tables.get("1", empty)
-            net.weights = weights["0"], weights.get("1", empty[:, 0])
+            tables, weights = put("tables"), put("weights")
+            net.tables = tables["0"], tables.get("1", net.tables[1])
+            net.weights = weights["0"], weights.get("1", net.weights[1])
         if "progress" in description:
             machine.progress = Progress.from_json(description["progress"])
             for name, moments in (("m", machine._moments), ("n", machine._head_moments)):
                 moments.steps = description[f"steps:{name}"]
-                moments.first, moments.second = part(f"{name}1"), part(f"{name}2")
+                moments.first, moments.second = put(f"{name}1"), put(f"{name}2")
         return machine

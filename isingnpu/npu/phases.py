@@ -12,10 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from isingnpu.npu.blocks import Block, softmax
+from isingnpu.npu.blocks import Block
 from isingnpu.npu.budget import Events
 from isingnpu.npu.device import Array
 from isingnpu.npu.draws import Draw, Draws, Independent, Stratified
+from isingnpu.npu.gibbs import softmax
 from isingnpu.npu.learning import (
     ContrastiveDivergence,
     Exact,
@@ -218,13 +219,8 @@ def sweeps(
     block: Block, f: Array, y: Array, betas: tuple[float, ...], replicas: int, draw: Draw
 ) -> tuple[Array, Events]:
     """Output states (n,) after heat-bath sweeps of hidden spins and output spin from states y."""
-    device, xp, u = block.device, block.device.xp, block.couplings["u"]
-    kind, n = f.dtype.type, len(f)
-    for sweep, beta in enumerate(betas):
-        place = draw.at(block=draw.block + (sweep << 8))
-        field = kind(beta) * (f + u[y] / kind(replicas))
-        h = device.sample(block.unit, field, Independent(replicas), place)
-        y = draw_labels(softmax(kind(beta) * block.logits(h), xp), device, place)
+    n, couplings = len(f), (block.couplings["u"], block.couplings["b"])
+    y = block.device.gibbs(block.unit, f, couplings, y, betas, replicas, draw)
     drawn = len(betas) * n * replicas * spins_of(block)
     return y, Events(
         draws=drawn,
@@ -233,15 +229,6 @@ def sweeps(
         macs=len(betas) * n * block.labels * block.spins,
         reads=len(betas) * n,
     )
-
-
-def draw_labels(p: Array, device: Any, draw: Draw) -> Array:
-    """(n,) states of Potts spins with probabilities p (n, q): how many of the cumulated
-    probabilities lie at or below a uniform number."""
-    xp = device.xp
-    place = Draw(draw.seed, Stream.SELECTOR, draw.step, draw.block)
-    u = device.uniforms((len(p),), place)
-    return xp.minimum((p.cumsum(1) <= u[:, None]).sum(1), p.shape[1] - 1)
 
 
 def random_labels(block: Block, n: int, draw: Draw) -> Array:

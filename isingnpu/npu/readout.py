@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isingnpu.npu.blocks import Block, softmax
+from isingnpu.npu.blocks import Block
 from isingnpu.npu.budget import Events
 from isingnpu.npu.device import Array
-from isingnpu.npu.draws import Draw, Draws, Independent, Stratified
+from isingnpu.npu.draws import Draw, Draws, Stratified
 from isingnpu.npu.ladder import settle
 from isingnpu.npu.phases import (
-    draw_labels,
     free_states,
     random_labels,
     spins_of,
@@ -87,19 +86,11 @@ def _exact(readout: Readout, block: Block, f: Array, draw: Draw) -> tuple[Array,
 
 
 def _gibbs(readout: Readout, block: Block, f: Array, draw: Draw) -> tuple[Array, Events]:
-    device, xp, u = block.device, block.device.xp, block.couplings["u"]
     n, replicas = len(f), readout.replicas
-    y = random_labels(block, n, draw)
-    votes, index = xp.zeros((n, block.labels), f.dtype), xp.arange(n)
-    for sweep in range(readout.sweeps):
-        place = draw.at(block=draw.block + (sweep << 8))
-        field = f + u[y] / f.dtype.type(replicas)
-        h = device.sample(block.unit, field, Independent(replicas), place)
-        p = softmax(block.logits(h), xp)
-        y = draw_labels(p, device, place)
-        if 2 * sweep >= readout.sweeps:
-            votes[index, y] += 1
-            votes += f.dtype.type(1e-3) * p
+    votes = block.device.xp.zeros((n, block.labels), f.dtype)
+    couplings, start = (block.couplings["u"], block.couplings["b"]), random_labels(block, n, draw)
+    betas = (1.0,) * readout.sweeps
+    block.device.gibbs(block.unit, f, couplings, start, betas, replicas, draw, votes)
     return votes, Events(
         draws=readout.sweeps * n * replicas * spins_of(block),
         potts_draws=readout.sweeps * n,

@@ -32,8 +32,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from isingnpu.npu.budget import Events
+from isingnpu.npu.device import Array, Device
 from isingnpu.npu.draws import Draw, normals
-from isingnpu.npu.text_device import Array, TextDevice
 from isingnpu.npu.units import Unit
 from isingnpu.rng import Stream
 
@@ -154,7 +154,7 @@ class SecondNet:
 
     block: SecondBlock
     couplings: dict[str, Array]
-    device: TextDevice
+    device: Device
     unit: Unit
 
     def free_phase(self, parts: Array, runs: Runs) -> FreePhase:
@@ -168,8 +168,7 @@ class SecondNet:
         fields = seen @ w["D"]
         fields += w["c2"]
         self.device.gather(*block.own(runs), w["T"], fields)
-        spins = xp.empty_like(fields)
-        self.device.mean(self.unit, fields, spins)
+        spins = self.device.mean(self.unit, fields)
         mine = lines[:, :, block.before :].reshape(len(parts), -1, q)
         gains = spins @ w["G"].T  # (B', E)
         gains += 1 + w["a2"]
@@ -181,9 +180,7 @@ class SecondNet:
         """Nudged minus free of all couplings of the block; error (B', q) is delta - p."""
         xp, w = self.device.xp, self.couplings
         pull = xp.einsum("by,eby->be", error, free.parts)
-        feedback = pull @ w["G"]
-        moved = xp.empty_like(feedback)
-        self.device.displacement(self.unit, free.fields, feedback, beta, moved)
+        moved = self.device.displacement(self.unit, free.fields, pull @ w["G"], beta)
         of_tokens = xp.zeros_like(w["T"])
         self.device.scatter(*self.block.own(runs), moved, of_tokens)
         return {

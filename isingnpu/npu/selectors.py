@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isingnpu.npu.positions import Parabolic
+
 Array = NDArray[Any]
 
 
@@ -59,14 +61,9 @@ class Selectors:
         return self.window + self.match
 
 
-def parabolic_distance(steps: Array) -> Array:
-    """d(z, z + D) = 2 asinh(D / 2) of the upper half plane, at height 1."""
-    return np.asarray(2 * np.arcsinh(np.asarray(steps) / 2.0))
-
-
 def key_distances(window: int) -> Array:
     """(W,): the distance of key j, which stands W - j tokens before the position."""
-    return parabolic_distance(np.arange(window, 0, -1))
+    return Parabolic().distance(np.arange(window, 0, -1))
 
 
 def prior(tokens: Array, t: int, match: Array, kappa: float, window: int) -> tuple[Array, Array]:

@@ -19,18 +19,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isingnpu.npu.budget import Events
+from isingnpu.npu.device import Array, Device
 from isingnpu.npu.draws import Draw, normals
 from isingnpu.npu.ngram_fields import EVIDENCE_CLASSES, NgramFields
 from isingnpu.npu.second_block import Parts, SecondBlock, SecondNet
 from isingnpu.npu.selectors import Selectors, key_distances
-from isingnpu.npu.text_device import TextDevice
 from isingnpu.npu.units import Binary, Unit
 from isingnpu.rng import Stream
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -117,40 +114,38 @@ class TextNet:
     """Couplings by name, on one device, in float32 (or float64, to check the rules)."""
 
     def __init__(
-        self, spec: TextSpec, device: TextDevice, *, seed: int, dtype: type = np.float32
+        self, spec: TextSpec, device: Device, *, seed: int, dtype: type = np.float32
     ) -> None:
         self.spec, self.device, self.dtype = spec, device, dtype
-        self.couplings: dict[str, Array] = {
-            name: np.asarray(array, dtype) for name, array in first_couplings(spec, seed).items()
+        self.couplings = {
+            name: device.xp.asarray(array, dtype)
+            for name, array in first_couplings(spec, seed).items()
         }
         self.resize_rows(0, 0)
         self._space: dict[str, Array] = {}
         if spec.selectors is not None:
-            self.distances: Array = key_distances(spec.selectors.window).astype(dtype)
+            self.distances = device.xp.asarray(key_distances(spec.selectors.window), dtype)
 
     def resize_rows(self, rows: int, parts: int) -> None:
         """Empty n-gram rows: tables are T and its parts by fold, weights A and its parts."""
-        q = self.spec.colours
+        q, zeros = self.spec.colours, self.device.xp.zeros
         self.tables: tuple[Array, Array] = (
-            np.zeros((rows, q), self.dtype),
-            np.zeros((parts, q), self.dtype),
+            zeros((rows, q), self.dtype),
+            zeros((parts, q), self.dtype),
         )
-        self.weights: tuple[Array, Array] = (
-            np.zeros(rows, self.dtype),
-            np.zeros(parts, self.dtype),
-        )
+        self.weights: tuple[Array, Array] = zeros(rows, self.dtype), zeros(parts, self.dtype)
 
     def space(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> Array:
         """Memory that a later step uses again."""
         wanted = np.dtype(dtype or self.dtype)
         array = self._space.get(name)
         if array is None or array.shape != shape or array.dtype != wanted:
-            array = self._space[name] = np.empty(shape, wanted)
+            array = self._space[name] = self.device.xp.empty(shape, wanted)
         return array
 
     def output_fields(self, batch: Batch) -> Array:
         """(B, q) fields of the output spin, hidden spins at their mean: log p up to a constant."""
-        spec, w, device = self.spec, self.couplings, self.device
+        spec, w, device, xp = self.spec, self.couplings, self.device, self.device.xp
         q, size = spec.colours, batch.size
         g = self.space("g", (size, q))
         g[:] = w["b"]
@@ -170,13 +165,10 @@ class TextNet:
         if spec.selectors is not None:
             self._select(batch, g, f, parts)
         if f is not None:
-            h = self.space("h", f.shape)
-            device.mean(spec.unit, f, h)
+            h = device.mean(spec.unit, f, out=self.space("h", f.shape))
             if batch.keep is not None:
                 leave_out(h, batch.keep)
-            answer = self.space("answer", g.shape)
-            np.matmul(h, w["U"].T, out=answer)
-            g += answer
+            g += xp.matmul(h, w["U"].T, out=self.space("answer", g.shape))
             parts.note()
         return g
 
@@ -193,7 +185,7 @@ class TextNet:
         )
 
     def _select(self, batch: Batch, g: Array, f: Array | None, parts: Parts) -> None:
-        heads, w = self.spec.selectors, self.couplings
+        heads, w, xp = self.spec.selectors, self.couplings, self.device.xp
         assert heads is not None
         for m in range(heads.heads):
             mass, prior = self._head(m, batch.size)
@@ -202,20 +194,15 @@ class TextNet:
                 batch.starts,
                 batch.length,
                 w[f"M{m}"],
-                -w[f"kappa{m}"][0] * self.distances,
+                -w[f"kappa{m}"] * self.distances,
                 mass,
                 prior,
             )
-            z = self.space(f"Z{m}", g.shape)
-            np.matmul(mass, np.exp(w[f"V{m}"]), out=z)
-            log_z = self.space("answer", g.shape)
-            np.log(z, out=log_z)
-            g += log_z
+            z = xp.matmul(mass, xp.exp(w[f"V{m}"]), out=self.space(f"Z{m}", g.shape))
+            g += xp.log(z, out=self.space("answer", g.shape))
             parts.note()
             if f is not None and heads.values_to_hidden:
-                pull = self.space("pull", f.shape)
-                np.matmul(mass, w[f"X{m}"], out=pull)
-                f += pull
+                f += xp.matmul(mass, w[f"X{m}"], out=self.space("pull", f.shape))
 
     def _head(self, m: int, size: int) -> tuple[Array, Array]:
         """(mass, prior) of head m."""
@@ -255,27 +242,25 @@ class TextNet:
     def statistics(self, batch: Batch, beta: float) -> tuple[dict[str, Array], float]:
         """(statistics by name of coupling, mean of -log p): nudged minus free, posterior minus
         prior. n-gram rows are not among them, they learn by `learn_rows`."""
-        spec, w, device = self.spec, self.couplings, self.device
+        spec, w, device, xp = self.spec, self.couplings, self.device, self.device.xp
         e, loss = self.errors(batch)
         runs = (batch.tokens, batch.starts, batch.length)
         moved: dict[str, Array] = {"b": e.sum(0)}
         moved["J"] = self._zeros("J")
         device.scatter(*runs, e, moved["J"])
         for n in range(len(spec.count_states)):
-            moved[f"gain{n}"] = np.bincount(
-                batch.states[:, n],
-                weights=np.einsum("by,by->b", e, batch.logs[:, n]),
-                minlength=spec.count_states[n],
-            ).astype(self.dtype)
+            overlap = xp.einsum("by,by->b", e, batch.logs[:, n])
+            moved[f"gain{n}"] = self._zeros(f"gain{n}")
+            device.tally(batch.states[:, n], overlap, moved[f"gain{n}"])
         displaced = None
         if spec.hidden:
             f, h = self._space["f"], self._space["h"]
-            moved["U"] = np.matmul(e.T, h, out=self.space("dU", w["U"].shape))
-            feedback, displaced = self.space("feedback", f.shape), self.space("moved", f.shape)
-            np.matmul(e, w["U"], out=feedback)
+            moved["U"] = xp.matmul(e.T, h, out=self.space("dU", w["U"].shape))
+            feedback = xp.matmul(e, w["U"], out=self.space("feedback", f.shape))
             if batch.keep is not None:
                 leave_out(feedback, batch.keep)
-            device.displacement(spec.unit, f, feedback, beta, displaced)
+            displaced = self.space("moved", f.shape)
+            device.displacement(spec.unit, f, feedback, beta, out=displaced)
             moved["c"], moved["W"] = displaced.sum(0), self._zeros("W")
             device.scatter(*runs, displaced, moved["W"])
         if spec.selectors is not None:
@@ -296,31 +281,30 @@ class TextNet:
     def _selector_statistics(
         self, batch: Batch, e: Array, displaced: Array | None, moved: dict[str, Array]
     ) -> None:
-        heads, w = self.spec.selectors, self.couplings
+        heads, w, xp = self.spec.selectors, self.couplings, self.device.xp
         assert heads is not None
         for m in range(heads.heads):
             mass, prior = self._head(m, batch.size)
-            strength = np.exp(w[f"V{m}"])
-            share, credit = self.space("share", e.shape), self.space("credit", e.shape)
-            np.divide(e, self._space[f"Z{m}"], out=share)
-            np.matmul(share, strength.T, out=credit)
+            strength = xp.exp(w[f"V{m}"])
+            share = xp.divide(e, self._space[f"Z{m}"], out=self.space("share", e.shape))
+            credit = xp.matmul(share, strength.T, out=self.space("credit", e.shape))
             moved[f"V{m}"] = (mass.T @ share) * strength
             if displaced is not None and heads.values_to_hidden:
                 moved[f"X{m}"] = self.space(f"dX{m}", w[f"X{m}"].shape)
-                np.matmul(mass.T, displaced, out=moved[f"X{m}"])
-                credit += np.matmul(displaced, w[f"X{m}"].T, out=self.space("answer", e.shape))
-            moved[f"M{m}"] = self._zeros(f"M{m}")
-            pull = self.device.select_learn(
+                xp.matmul(mass.T, displaced, out=moved[f"X{m}"])
+                credit += xp.matmul(displaced, w[f"X{m}"].T, out=self.space("answer", e.shape))
+            moved[f"M{m}"], moved[f"kappa{m}"] = self._zeros(f"M{m}"), self._zeros(f"kappa{m}")
+            self.device.select_learn(
                 batch.tokens,
                 batch.starts,
                 batch.length,
                 prior,
                 credit,
-                np.einsum("bc,bc->b", credit, mass),
+                xp.einsum("bc,bc->b", credit, mass),
                 self.distances,
                 moved[f"M{m}"],
+                moved[f"kappa{m}"],
             )
-            moved[f"kappa{m}"] = np.full(1, pull, self.dtype)
 
     def _zeros(self, name: str) -> Array:
         array = self.space(f"d{name}", self.couplings[name].shape)
@@ -331,7 +315,7 @@ class TextNet:
         """Move the n-gram rows by the errors of `statistics`; returns the gains' statistics."""
         spec = self.spec.ngrams
         assert spec is not None
-        gains = np.zeros_like(self.couplings["alpha"])
+        gains = self._zeros("alpha")
         self.device.ngram_learn(
             batch.rows,
             batch.parts,
@@ -341,33 +325,38 @@ class TextNet:
             self._space["g"],
             rate,
             rate * spec.decay,
-            1.0,
             gains,
         )
         return gains
 
     def events(self, batch: Batch) -> Events:
-        """What one training step on such a batch costs."""
+        """What one training step on such a batch costs. Additions of selectors are counted with
+        the multiply-adds: the scores of W keys by L tokens and their statistics, what they weigh,
+        their errors and distances; left-out spins as a draw for each of the mask."""
         spec, n = self.spec, batch.size
         q, hidden = spec.colours, spec.hidden
         heads = spec.selectors
         n_heads = heads.heads if heads is not None else 0
         to_hidden = heads is not None and heads.values_to_hidden
         orders = len(spec.ngrams.orders) if spec.ngrams is not None else 0
-        dense = sum(a.size for a in self.couplings.values())
+        dense = sum(int(a.size) for a in self.couplings.values())
         macs = 3 * q * hidden + n_heads * 3 * q * q + 3 * q * hidden * n_heads * to_hidden
         words = 2 * spec.context * (q + hidden) + orders * 6 * q + 4 * hidden + 2 * q
         if heads is not None:
+            macs += n_heads * heads.window * (2 * heads.match + 3)
             words += n_heads * heads.window * (heads.match + 2)
+        masked = 0 if batch.keep is None else int(batch.keep.size)
         second = Events()
         if spec.second is not None:
             above = len(batch.starts) * (batch.length - spec.before)
             second = spec.second.events(above, spec.n_parts, q)
         return second + Events(
+            draws=masked,
+            random_words=masked,
             evaluations=n * (3 * hidden + n_heads + 1),
             macs=n * macs,
             writes=dense + 2 * n * orders * q,
-            bytes=4 * (n * words + 7 * dense),
+            bytes=4 * (n * words + 7 * dense + masked),
             samples=n,
         )
 
