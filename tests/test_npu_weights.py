@@ -144,7 +144,11 @@ def test_labels_are_drawn_from_the_law_whose_loss_was_annealed() -> None:
     assert not np.array_equal(drawn, machine.sample(np.repeat(x[:1], 40_000, axis=0), seed=5))
 
 
-def test_what_cannot_be_annealed_is_refused() -> None:
+def test_what_cannot_be_annealed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no weights yet"):
+        WeightAnnealer().save(tmp_path / "w.npz")
+    with pytest.raises(ValueError, match="no weights yet"):
+        WeightAnnealer().predict(np.zeros((1, 2)))
     with pytest.raises(ValueError, match="replicas >= 1"):
         WeightAnnealer(replicas=0)
     for x, y in (

@@ -163,6 +163,7 @@ class WeightAnnealer:
 
     def scores(self, inputs: ArrayLike, replica: int | None = None) -> Array:
         """(N, K) class scores S of one replica, the best if None."""
+        self._check_annealed()
         r = self.best if replica is None else replica
         x = np.asarray(inputs, np.float64)
         T = initial_spins(x @ self.hidden_weights[r].T) if self.hidden else x
@@ -192,6 +193,7 @@ class WeightAnnealer:
 
     def save(self, path: FilePath) -> None:
         """Settings, weights and all that another `fit` needs, in one .npz file."""
+        self._check_annealed()
         description: dict[str, Any] = {
             "hidden": self.hidden, "replicas": self.replicas, "attraction": self.attraction,
             "betas": list(self.betas), "gain": self.gain, "seed": str(self.seed),
@@ -212,6 +214,10 @@ class WeightAnnealer:
         machine.output, machine.hidden_weights = arrays["output"], arrays["hidden"]
         machine.energies, machine.classes = arrays["energies"], arrays["output"].shape[1]
         return machine
+
+    def _check_annealed(self) -> None:
+        if not hasattr(self, "output"):
+            raise ValueError("there are no weights yet: call fit(inputs, labels, budget)")
 
     def _check(self, inputs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
         x, y = np.ascontiguousarray(inputs, np.float64), np.asarray(labels)
