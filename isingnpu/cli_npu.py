@@ -26,6 +26,7 @@ def add_commands(top: argparse.ArgumentParser, add: Add) -> None:
     _task_options(train)
     train.add_argument("--design", help="kind of machine (default: the first; --design help)")
     train.add_argument("--cpu-seconds", type=float, help="CPU seconds of training (default 20)")
+    train.add_argument("--wall-seconds", type=float, help="seconds of a clock; for a GPU")
     train.add_argument("--steps", type=int, help="training steps; reproducible bit by bit")
     train.add_argument("--flips", type=float, help="spin states decided in training")
     train.add_argument("--joules", type=float, help="measured joules; needs a sensor")
@@ -48,7 +49,10 @@ def add_commands(top: argparse.ArgumentParser, add: Add) -> None:
     )
     _task_options(compare)
     compare.add_argument(
-        "--cpu-seconds", type=float, default=4.0, help="of every training (default 4)"
+        "--cpu-seconds",
+        type=float,
+        default=4.0,
+        help="of every training (default 4); not those of a GPU",
     )
     compare.add_argument("--seeds", type=int, default=3, help="trainings of each (default 3)")
     compare.add_argument("--no-backprop", action="store_true", help="machines of spins alone")
@@ -80,11 +84,13 @@ def _task(a: argparse.Namespace) -> Task:
 
     if a.text is not None and a.images is not None:
         raise ValueError("name --text or --images, not both")
+    task: Task = tasks.PlantedTask()
     if a.text is not None:
-        return tasks.TextTask(read_corpus(a.text))
-    if a.images is not None:
-        return tasks.ImageTask(read_images(a.images))
-    return tasks.PlantedTask()
+        task = tasks.TextTask(read_corpus(a.text))
+    elif a.images is not None:
+        task = tasks.ImageTask(read_images(a.images))
+    task.backend(a.backend)  # refused before anything is trained
+    return task
 
 
 def _train(a: argparse.Namespace) -> int:
@@ -94,7 +100,10 @@ def _train(a: argparse.Namespace) -> int:
     if a.design == "help":
         print("\n".join(task.designs))
         return 0
-    limits = {"cpu_s": a.cpu_seconds, "steps": a.steps, "flips": a.flips, "joules": a.joules}
+    limits = {
+        "cpu_s": a.cpu_seconds, "steps": a.steps, "flips": a.flips, "joules": a.joules,
+        "wall_s": a.wall_seconds,
+    }  # fmt: skip
     if all(limit is None for limit in limits.values()):
         limits["cpu_s"] = 20.0
     budget = Budget(**limits)
@@ -126,7 +135,7 @@ def _eval(a: argparse.Namespace) -> int:
         "task": task.name,
         "metric": task.metric,
         "score": score.to_json(),
-        "provenance": _provenance(a),
+        "provenance": _provenance(a, task),
     }
     _print(a, result, lambda _: f"{task.name}: {score} {task.metric}")
     return 0
@@ -137,7 +146,7 @@ def _sample(a: argparse.Namespace) -> int:
         raise ValueError(f"--count must be at least 1, got {a.count}")
     task = _task(a)
     drawn = task.sample(load(a.machine, a.backend), a.count, a.seed)
-    result = {"task": task.name, "sample": drawn, "provenance": _provenance(a)}
+    result = {"task": task.name, "sample": drawn, "provenance": _provenance(a, task)}
     _print(a, result, lambda _: "\n".join(drawn))
     return 0
 
@@ -146,33 +155,33 @@ def _compare(a: argparse.Namespace) -> int:
     from isingnpu.npu import comparison
 
     notes: list[str] = []
-    if a.rows:
+    task = None if a.rows else _task(a)
+    if task is None:
         rows = [row for path in a.rows for row in comparison.read_rows(path)]
     else:
-        rows = _measured_rows(a, notes)
+        rows = _measured_rows(a, task, notes)
     files = [] if a.out is None else _write(a, rows)
     result = {
         "rows": [row.to_json() for row in rows],
         "notes": notes,
         "files": files,
-        "provenance": _provenance(a),
+        "provenance": _provenance(a, task),
     }
     text = comparison.table(rows) + "".join(f"\n{note}" for note in notes)
     _print(a, result, lambda _: text + "".join(f"\nwrote {name}" for name in files))
     return 0
 
 
-def _measured_rows(a: argparse.Namespace, notes: list[str]) -> list[Row]:
+def _measured_rows(a: argparse.Namespace, task: Task, notes: list[str]) -> list[Row]:
     if a.seeds < 1 or not a.cpu_seconds > 0:
         raise ValueError(
             f"--seeds >= 1 and --cpu-seconds > 0 are needed, got {a.seeds}, {a.cpu_seconds}"
         )
-    task, show = _task(a), _Status(a)
-    seeds = range(a.seed, a.seed + a.seeds)
-    rows = task.two_phase_rows(a.cpu_seconds, seeds, show)
+    seeds, show = range(a.seed, a.seed + a.seeds), _Status(a)
+    rows = task.two_phase_rows(a.cpu_seconds, seeds, a.backend, show)
     if not a.no_backprop:
         try:
-            rows += task.backprop_rows(a.cpu_seconds, seeds, show)
+            rows += task.backprop_rows(a.cpu_seconds, seeds, a.backend, show)
         except ImportError as error:  # of torch; the note says what to install
             notes.append(f"no rows of backprop: {error}")
     show.clear()
@@ -250,21 +259,21 @@ def _trained_result(
             "measured_joules": energy,
         },
         "saved": None if a.out is None else str(a.out),
-        "provenance": _provenance(a),
+        "provenance": _provenance(a, task),
     }
 
 
-def _provenance(a: argparse.Namespace) -> dict[str, Any]:
+def _provenance(a: argparse.Namespace, task: Task | None) -> dict[str, Any]:
+    """task: whose machines have computed, None if none has."""
     from isingnpu._version import __version__
     from isingnpu.bench import this_machine
-    from isingnpu.npu.device import find_device
     from isingnpu.run import commit
 
     return {
         "version": __version__,
         "commit": commit(),
         "seed": a.seed,
-        "backend": find_device(a.backend).name,
+        "backend": None if task is None else task.backend(a.backend),
         "machine": this_machine(),
         "command": " ".join(["isingnpu", *sys.argv[1:]]),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,10 +97,42 @@ def test_comparison_is_written_and_read_back(
         "rows.jsonl",
         "comparison-0.png",
     }
+    read = run(capsys, "compare", out / "rows.jsonl", "--backend", "cuda")
+    assert read["provenance"]["backend"] is None  # type: ignore[index]
     assert main(["npu", "compare", str(out / "rows.jsonl")]) == 0
     table = capsys.readouterr().out
     assert "pseudo-likelihood" in table
     assert "not measured" in table
+
+
+@pytest.mark.parametrize("kind", ["text", "images"])
+def test_a_comparison_runs_on_the_backend_it_names(
+    kind: str,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a device of another name in the place of the one found: what trains and the
+    provenance name it."""
+    asked: list[str] = []
+
+    def rows(*args: object, device: str, **options: object) -> list[dict[str, object]]:
+        asked.append(device)
+        return [{"name": str(options["names"]), "scores": [1.0], "params": 1, "cpu_s": [1.0],
+                 "events": {}}]  # fmt: skip
+
+    found = {"auto": "cpu", "other": "cuda"}
+    monkeypatch.setattr(
+        "isingnpu.npu.tasks.find_device", lambda name: SimpleNamespace(name=found[name])
+    )
+    monkeypatch.setattr("isingnpu.npu.text_study.text_rows", rows)
+    monkeypatch.setattr("isingnpu.npu.image_study.image_rows", rows)
+    file = request.getfixturevalue(kind)
+    for backend, name in found.items():
+        asked.clear()
+        made = run(capsys, "compare", f"--{kind}", file, "--no-backprop", "--backend", backend)
+        assert made["provenance"]["backend"] == name  # type: ignore[index]
+        assert set(asked) == {name}
 
 
 def test_designs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +145,10 @@ def test_designs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["train", "--design", "perceptron"], "unknown design 'perceptron'"),
         (["train", "--steps", "0"], "must be positive"),
+        (["train", "--wall-seconds", "0"], "must be positive"),
+        (["train", "--steps", "1", "--backend", "cuda"], "run on the cpu alone"),
+        (["compare", "--backend", "cuda"], "run on the cpu alone"),
+        (["eval", "other.npz", "--backend", "cuda"], "run on the cpu alone"),
         (["train", "--seeds", "0"], "--seeds"),
         (["train", "--text", "absent.txt"], "absent.txt"),
         (["train", "--text", "a", "--images", "b"], "not both"),

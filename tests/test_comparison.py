@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +108,31 @@ def test_a_pause_costs_nothing_seen_from_inside_or_after() -> None:
                 pass
             assert progress.cpu_s - before < 0.05
         assert progress.cpu_s - before < 0.05
+
+
+def test_wall_seconds_pass_while_the_process_waits_and_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two clocks set by hand: a process that waits 2 s a step for a device at 0.25 CPU s each."""
+    clocks = SimpleNamespace(wall=5.0, cpu=1.0)
+    clocks.process_time, clocks.perf_counter = lambda: clocks.cpu, lambda: clocks.wall
+    monkeypatch.setattr("isingnpu.npu.budget.time", clocks)
+
+    def wait() -> None:
+        clocks.wall, clocks.cpu = clocks.wall + 2.0, clocks.cpu + 0.25
+
+    with Progress(Budget(wall_s=6, cpu_s=100)) as progress:
+        while not progress.spent:
+            wait()
+            progress.count(Events())
+            with progress.pause():
+                wait()
+    assert (progress.steps, progress.wall_s, progress.cpu_s) == (3, 6.0, 0.75)
+    stored = Progress.from_json(json.loads(json.dumps(progress.to_json())))
+    assert (stored.wall_s, stored.cpu_s) == (6.0, 0.75)
+    with Progress.after(stored, Budget(wall_s=12)) as later:
+        assert later.fraction == 0.5
+    assert later.steps == 3
 
 
 @pytest.mark.parametrize("limits", [{}, {"cpu_s": 0.0}, {"steps": -1}, {"flips": float("nan")}])

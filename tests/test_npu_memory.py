@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import product
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from isingnpu.npu.budget import Budget
 from isingnpu.npu.draws import Draw
+from isingnpu.npu.learning import LocalAdam
 from isingnpu.npu.memory import (
     HopfieldMemory,
     SelectorMemory,
@@ -43,6 +47,26 @@ def test_recall_follows_the_theory_below_capacity_and_fails_above() -> None:
     xi = random_patterns(150, n, seed=4)
     memory = HopfieldMemory(backend="cpu").fit(xi)
     assert memory.score(noisy_cues(xi, 0.1, 5), np.arange(150)) < 0.05
+
+
+@pytest.mark.statistical(alpha=1e-7)
+def test_thermal_states_of_a_hebbian_memory_follow_its_boltzmann_law() -> None:
+    """Chi-square over all 128 states of 7 spins, two patterns, T = 1 / 0.8: 60 sweeps from a
+    pattern. States with fewer than 5 expected are counted together."""
+    xi = random_patterns(2, 7, seed=8)
+    memory = HopfieldMemory(sweeps=60, backend="cpu", seed=5).fit(xi)
+    count, beta = 40_000, 0.8
+    drawn = memory.sample(np.repeat(xi[:1], count, axis=0), beta=beta)
+    states = np.array(list(product((-1, 1), repeat=7)))
+    energy = -((states @ xi.T.astype(float)) ** 2).sum(1) / (2 * 7)  # up to a constant
+    expected = count * np.exp(-beta * energy) / np.exp(-beta * energy).sum()
+    seen = np.bincount(((drawn + 1) // 2) @ (1 << np.arange(7)[::-1]), minlength=128)
+    rare = expected < 5
+    seen, expected = (np.append(a[~rare], a[rare].sum()) for a in (seen, expected))
+    keep = expected > 0
+    assert stats.chisquare(seen[keep], expected[keep]).pvalue > 1e-7
+    with pytest.raises(ValueError, match="beta must be"):
+        memory.sample(xi, beta=-1.0)
 
 
 def test_recalled_states_are_minima_of_the_energy() -> None:
@@ -157,6 +181,26 @@ def test_answers_are_drawn_from_the_law() -> None:
     many = Episodes(*(np.repeat(x, 40_000, axis=0) for x in vars(one).values()))
     drawn = np.bincount(machine.sample(many, seed=3), minlength=5)
     assert stats.chisquare(drawn, 40_000 * np.exp(machine.log_law(one)[0])).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_interrupted_recall_has_the_bits_of_an_uninterrupted_one(
+    sampled: bool, tmp_path: Path
+) -> None:
+    budget = Budget(steps=30)
+    adam = LocalAdam(rate=0.1, decay=0.01, warm_up=4, floor=0.1)
+    whole = AssociativeRecall(8, sampled=sampled, adam=adam, batch=16, seed=4)
+    whole.fit(budget, pairs=4)
+    cut = AssociativeRecall(8, sampled=sampled, adam=adam, batch=16, seed=4)
+    cut.fit(budget, pairs=4, until=11)
+    cut.save(tmp_path / "r.npz")
+    again = AssociativeRecall.load(tmp_path / "r.npz")
+    assert again.progress is not None
+    assert again.progress.steps == 11
+    assert again.fit(budget, pairs=4).steps == 30
+    assert again.progress.events == whole.progress.events
+    assert np.array_equal(again.metric, whole.metric)
+    assert np.array_equal(again.readout, whole.readout)
 
 
 @pytest.mark.parametrize("sampled", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,7 +107,48 @@ def test_binary_weights_read_small_images(tmp_path) -> None:
     assert np.array_equal(second.output, machine.output)
 
 
-def test_what_cannot_be_annealed_is_refused() -> None:
+def test_an_interrupted_annealing_has_the_bits_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    x, y = rng.normal(size=(40, 6)), rng.integers(0, 3, 40)
+    options = {"hidden": 5, "replicas": 2, "attraction": 0.3, "betas": (0.1, 2.0), "gain": 0.7}
+    whole, cut = (WeightAnnealer(**options, seed=2**63) for _ in range(2))
+    budget = Budget(steps=9)
+    whole.fit(x, y, budget)
+    cut.fit(x, y, budget, until=2)
+    cut.fit(x, y, budget, until=5)
+    cut.save(tmp_path / "w.npz")
+    again = WeightAnnealer.load(tmp_path / "w.npz")
+    assert again.progress is not None
+    assert again.progress.steps == 5
+    assert again.fit(x, y, budget).steps == 9
+    assert again.progress.events == whole.progress.events
+    assert np.array_equal(again.output, whole.output)
+    assert np.array_equal(again.hidden_weights, whole.hidden_weights)
+    assert np.array_equal(again.energies, whole.energies)
+    assert np.array_equal(again.sample(x), whole.sample(x))
+    with pytest.raises(ValueError, match="6 inputs and 3 classes"):
+        again.fit(x[:, :4], y, Budget(steps=10))
+
+
+@pytest.mark.statistical(alpha=1e-7)
+def test_labels_are_drawn_from_the_law_whose_loss_was_annealed() -> None:
+    """Chi-square of 40,000 draws for one input, three classes; their cross entropy is E."""
+    x, y = rng.normal(size=(30, 6)), rng.integers(0, 3, 30)
+    machine = WeightAnnealer(hidden=5, gain=0.4, seed=3)
+    machine.fit(x, y, Budget(steps=3))
+    p = np.exp(0.4 * machine.scores(x))
+    p /= p.sum(1, keepdims=True)
+    assert machine.energies[0] == pytest.approx(-np.log(p[np.arange(30), y]).sum(), rel=1e-9)
+    drawn = machine.sample(np.repeat(x[:1], 40_000, axis=0), seed=4)
+    seen = np.bincount(drawn, minlength=3)
+    assert stats.chisquare(seen, 40_000 * p[0]).pvalue > 1e-7
+    assert not np.array_equal(drawn, machine.sample(np.repeat(x[:1], 40_000, axis=0), seed=5))
+
+
+def test_what_cannot_be_annealed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no weights yet"):
+        WeightAnnealer().save(tmp_path / "w.npz")
+    with pytest.raises(ValueError, match="no weights yet"):
+        WeightAnnealer().predict(np.zeros((1, 2)))
     with pytest.raises(ValueError, match="replicas >= 1"):
         WeightAnnealer(replicas=0)
     for x, y in (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,7 +11,7 @@ from scipy import stats
 from isingnpu.npu.budget import Budget
 from isingnpu.npu.elimination import eliminate
 from isingnpu.npu.factored import FactoredAttention, PseudoLikelihood, Rule
-from isingnpu.npu.learning import ContrastiveDivergence
+from isingnpu.npu.learning import ContrastiveDivergence, LocalAdam
 from isingnpu.npu.planted_language import PlantedLanguage, planted_language
 from isingnpu.npu.potts import PottsModel
 
@@ -182,6 +184,35 @@ def test_training_is_reproducible_and_saved_bit_by_bit(tmp_path) -> None:
         again.score(x + 1)
     with pytest.raises(ValueError, match="shrinkage"):
         FactoredAttention(7, 3, shrinkage=-1)
+
+
+@pytest.mark.parametrize(
+    "rule", [PseudoLikelihood(sampled=True), ContrastiveDivergence(2, persistent=True)], ids=str
+)
+def test_an_interrupted_training_has_the_bits_of_an_uninterrupted_one(
+    rule: Rule, tmp_path: Path
+) -> None:
+    """Moments, persistent chains and every setting are kept: a machine made with none of the
+    defaults is stopped twice, once saved and loaded."""
+    x, budget = small().sequences(300, seed=1), Budget(steps=30)
+    adam = LocalAdam(rate=0.05, betas=(0.8, 0.95), decay=0.01, warm_up=5, floor=0.1)
+
+    def untrained() -> FactoredAttention:
+        return FactoredAttention(7, 3, rule=rule, adam=adam, shrinkage=0.2, batch=32, seed=2**63)
+
+    whole, cut = untrained(), untrained()
+    whole.fit(x, budget)
+    cut.fit(x, budget, until=7)
+    cut.fit(x, budget, until=19)
+    cut.save(tmp_path / "m.npz")
+    again = FactoredAttention.load(tmp_path / "m.npz")
+    assert again.progress is not None
+    assert again.progress.steps == 19
+    assert again.fit(x, budget).steps == 30
+    assert again.progress.events == whole.progress.events
+    assert np.array_equal(again.couplings, whole.couplings)
+    assert np.array_equal(again.fields, whole.fields)
+    assert np.array_equal(again.sample(20, sweeps=3), whole.sample(20, sweeps=3))
 
 
 def test_shrinkage_is_a_proximal_step_of_the_group_lasso() -> None:

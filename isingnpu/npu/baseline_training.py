@@ -94,7 +94,7 @@ class Training:
             weight_decay=rule.decay,
             fused=True,
         )
-        self.steps, self.cpu_s, self.events = 0, 0.0, Events()
+        self.steps, self.cpu_s, self.wall_s, self.events = 0, 0.0, 0.0, Events()
         self.curve: list[Point] = []
 
     @property
@@ -115,8 +115,9 @@ class Training:
         """Steps down the gradient of `loss` until the budget is spent, or until step
         `stop_after`. samples: per step, `batch` by default. The learning curve gets `marks`
         points, evenly in the spent budget, with `evaluate()` as the score: free of charge."""
-        if budget.cpu_s is None and budget.steps is None and budget.joules is None:
-            raise ValueError("backprop flips no spins: give cpu_s=, steps= or joules=")
+        limits = (budget.cpu_s, budget.steps, budget.joules, budget.wall_s)
+        if all(limit is None for limit in limits):
+            raise ValueError("backprop flips no spins: give cpu_s=, steps=, joules= or wall_s=")
         events = self._step_events(batch, batch if samples is None else samples)
         progress = Progress(
             budget,
@@ -124,6 +125,7 @@ class Training:
             steps=self.steps,
             curve=self.curve,
             earlier_cpu_s=self.cpu_s,
+            earlier_wall_s=self.wall_s,
         )
         with threads(self.n_threads), no_denormals(), progress:
             fraction = progress.fraction
@@ -139,6 +141,7 @@ class Training:
                         score = None if evaluate is None else evaluate()
                     progress.mark(float(value.detach()), score)
         self.steps, self.cpu_s, self.events = progress.steps, progress.cpu_s, progress.events
+        self.wall_s = progress.wall_s
         return progress
 
     def _step_events(self, batch: int, samples: int) -> Events:
@@ -166,6 +169,7 @@ class Training:
             "seed": self.seed,
             "steps": self.steps,
             "cpu_s": self.cpu_s,
+            "wall_s": self.wall_s,
             "events": {k: v for k, v in self.events.to_json().items() if k != "flips"},
             "curve": [asdict(point) for point in self.curve],
             "rule": asdict(self.rule),
@@ -205,7 +209,7 @@ def load_training(
             on = value if name == "step" else value.to(device)
             made._adam.state[made.parameters[of]][name] = on
     made.generator.set_state(tensors["generator"])
-    made.steps, made.cpu_s = state["steps"], state["cpu_s"]
+    made.steps, made.cpu_s, made.wall_s = state["steps"], state["cpu_s"], state["wall_s"]
     made.events = Events(**state["events"])
     made.curve = [Point(**point) for point in state["curve"]]
     return made, description

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from operator import add
 from typing import Any
 
@@ -53,18 +54,22 @@ class Events:
 
 @dataclass(frozen=True)
 class Budget:
-    """When training ends: at the first limit that is reached. Seconds are CPU seconds of this
-    process (all threads), evaluation on the validation split not included."""
+    """When training ends: at the first limit that is reached.
+
+    cpu_s: CPU seconds of this process, all its threads; work of a GPU is not among them, which the
+    host only waits for. wall_s: seconds of a clock, for a machine on a GPU. Evaluation on the
+    validation split is in neither."""
 
     cpu_s: float | None = None
     steps: int | None = None
     flips: float | None = None
     joules: float | None = None
+    wall_s: float | None = None
 
     def __post_init__(self) -> None:
-        limits = [self.cpu_s, self.steps, self.flips, self.joules]
+        limits = [self.cpu_s, self.steps, self.flips, self.joules, self.wall_s]
         if all(limit is None for limit in limits):
-            raise ValueError("a budget needs a limit: cpu_s=, steps=, flips= or joules=")
+            raise ValueError("a budget needs a limit: cpu_s=, steps=, flips=, joules= or wall_s=")
         if any(limit is not None and not limit > 0 for limit in limits):
             raise ValueError(f"limits must be positive, got {self}")
 
@@ -95,27 +100,29 @@ class Progress:
     curve: list[Point] = field(default_factory=list)
     energy: tuple[EnergyReading, ...] = ()
     earlier_cpu_s: float = 0.0
+    earlier_wall_s: float = 0.0
     loss: float = math.nan  # of the last step that told it
 
     def __enter__(self) -> Progress:
         self._meter = Meter().__enter__()
-        self._start, self._paused = time.process_time(), 0.0
-        self._halted: float | None = None  # process time at which a pause began
-        self._ended: float | None = None
+        self._cpu, self._wall = _Stopwatch(time.process_time), _Stopwatch(time.perf_counter)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._ended = self.cpu_s
+        self._cpu.halt()
+        self._wall.halt()
         self._meter.__exit__(None, None, None)
         self.energy = self._meter.energy
 
     @property
     def cpu_s(self) -> float:
         """CPU seconds spent on training so far, earlier parts of a resumed run included."""
-        if self._ended is not None:
-            return self._ended
-        now = time.process_time() if self._halted is None else self._halted
-        return self.earlier_cpu_s + now - self._start - self._paused
+        return self.earlier_cpu_s + self._cpu.seconds
+
+    @property
+    def wall_s(self) -> float:
+        """The same in seconds of a clock."""
+        return self.earlier_wall_s + self._wall.seconds
 
     @property
     def fraction(self) -> float:
@@ -127,6 +134,7 @@ class Progress:
                 (self.cpu_s, b.cpu_s),
                 (self.steps, b.steps),
                 (self.events.flips, b.flips),
+                (self.wall_s, b.wall_s),
             )
         ]
         if b.joules is not None:
@@ -144,22 +152,81 @@ class Progress:
         self.loss = loss
 
     def pause(self) -> _Pause:
-        """A block whose CPU seconds are not of the budget."""
+        """A block whose seconds are not of the budget."""
         return _Pause(self)
 
     def mark(self, loss: float, score: float | None = None) -> None:
         """Append a point to the learning curve."""
         self.curve.append(Point(self.steps, self.cpu_s, self.events.flips, loss, score))
 
+    @classmethod
+    def after(cls, earlier: Progress | None, budget: Budget) -> Progress:
+        """Of a budget of which `earlier`, which has ended, has spent its part."""
+        if earlier is None:
+            return cls(budget)
+        return cls(
+            budget,
+            earlier.events,
+            earlier.steps,
+            earlier.curve,
+            earlier_cpu_s=earlier.cpu_s,
+            earlier_wall_s=earlier.wall_s,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What has been spent, and the learning curve."""
+        return {
+            "budget": asdict(self.budget),
+            "events": {f.name: int(getattr(self.events, f.name)) for f in fields(Events)},
+            "steps": self.steps,
+            "cpu_s": self.cpu_s,
+            "wall_s": self.wall_s,
+            "curve": [asdict(point) for point in self.curve],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Progress:
+        """The inverse of `to_json`: a progress that has ended."""
+        progress = cls(
+            Budget(**stored["budget"]),
+            Events(**stored["events"]),
+            stored["steps"],
+            [Point(**point) for point in stored["curve"]],
+            earlier_cpu_s=stored["cpu_s"],
+            earlier_wall_s=stored["wall_s"],
+        )
+        progress._cpu, progress._wall = _Stopwatch(lambda: 0.0), _Stopwatch(lambda: 0.0)
+        return progress
+
+
+class _Stopwatch:
+    """Seconds of a clock since it was started, without those of pauses."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._start = clock, clock()
+        self._halted: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        return (self._clock() if self._halted is None else self._halted) - self._start
+
+    def halt(self) -> None:
+        self._halted = self._clock()
+
+    def go_on(self) -> None:
+        assert self._halted is not None
+        self._start += self._clock() - self._halted
+        self._halted = None
+
 
 class _Pause:
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+        self._watches = progress._cpu, progress._wall
 
     def __enter__(self) -> None:
-        self._progress._halted = time.process_time()
+        for watch in self._watches:
+            watch.halt()
 
     def __exit__(self, *error: Any) -> None:
-        begun, self._progress._halted = self._progress._halted, None
-        assert begun is not None
-        self._progress._paused += time.process_time() - begun
+        for watch in self._watches:
+            watch.go_on()

@@ -125,7 +125,8 @@ class IsingClassifier:
                     progress.mark(float(np.mean(losses[-every:])), score)
             if progress.spent:
                 machine.take_average()
-        machine.cpu_s, machine.events = progress.cpu_s, progress.events
+        machine.cpu_s, machine.wall_s = progress.cpu_s, progress.wall_s
+        machine.events = progress.events
         return progress
 
     def decision(
@@ -178,6 +179,7 @@ class IsingClassifier:
             "labels": machine.blocks[0].labels,
             "steps": machine.moments.steps,
             "cpu_s": machine.cpu_s,
+            "wall_s": machine.wall_s,
             "events": asdict(machine.events),
         }
         arrays = {"mean": machine.mean}
@@ -217,7 +219,8 @@ class IsingClassifier:
                     "a": machine.averages,
                 }
                 groups[group][name] = array
-        machine.moments.steps, machine.cpu_s = description["steps"], description["cpu_s"]
+        machine.moments.steps = description["steps"]
+        machine.cpu_s, machine.wall_s = description["cpu_s"], description["wall_s"]
         machine.events = Events(**description["events"])
         self.machine = machine
         return self

@@ -17,7 +17,7 @@ couplings that data do not support; it too is local. Besag, The Statistician 24,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from isingnpu.npu.embedding import one_hot
 from isingnpu.npu.learning import ContrastiveDivergence, LocalAdam, Moments
 from isingnpu.npu.potts import PottsModel, draw_states
 from isingnpu.npu.store import read_machine, write_machine
-from isingnpu.rng import Stream
+from isingnpu.rng import Stream, as_seed
 
 Array = NDArray[Any]
 
@@ -47,12 +47,13 @@ class PseudoLikelihood:
 
 
 Rule = PseudoLikelihood | ContrastiveDivergence
+_RULES: dict[str, type[Rule]] = {r.__name__: r for r in (PseudoLikelihood, ContrastiveDivergence)}
 
 _FIT_RULE = LocalAdam(rate=0.02, decay=0.0, warm_up=1, floor=0.02)
 
 
 class FactoredAttention:
-    """L positions of q colours, all pairs coupled.
+    """fit, predict, score, sample, save, load of L positions of q colours, all pairs coupled.
 
     couplings: (L q, L q) float32 symmetric, no coupling within a position; fields: (L q,).
     shrinkage: of a bond (i, j) per step, times the rate, in units of its norm."""
@@ -73,11 +74,15 @@ class FactoredAttention:
                 f"need length >= 2, colours >= 2, batch >= 1 and shrinkage >= 0, got {length}, "
                 f"{colours}, {batch}, {shrinkage}"
             )
-        self.length, self.colours, self.seed, self.batch = length, colours, seed, batch
+        self.length, self.colours, self.batch = length, colours, batch
+        self.seed = as_seed(seed)
         self.rule, self.adam, self.shrinkage = rule or PseudoLikelihood(), adam, shrinkage
         size = length * colours
         self.couplings = np.zeros((size, size), np.float32)
         self.fields = np.zeros(size, np.float32)
+        self.progress: Progress | None = None
+        self._moments = Moments()
+        self._chains = np.empty((0, length), np.int64)  # free states of persistent chains
         self._between = np.kron(1 - np.eye(length), np.ones((colours, colours))).astype(np.float32)
 
     @property
@@ -91,23 +96,26 @@ class FactoredAttention:
         sequences: ArrayLike,
         budget: Budget,
         *,
+        until: int | None = None,
         watch: Callable[[Progress], None] | None = None,
     ) -> Progress:
-        """Learn from sequences (n, L); starts where the couplings are. Bit-reproducible for a
-        budget in steps. watch is called after every step."""
+        """Learn from sequences (n, L) until the budget, of all calls together, is spent.
+
+        A machine that was stopped (`until` a step, or saved and loaded) goes on where it was; with
+        a budget in steps it has the bits of one that was not. watch is called after every step."""
         x = self._check(sequences)
-        device, moments = find_device("cpu"), Moments()
-        chains = np.empty((0, self.length), np.int64)
-        with Progress(budget) as progress:
-            while not progress.spent:
+        device = find_device("cpu")
+        with Progress.after(self.progress, budget) as progress:
+            self.progress = progress
+            while not progress.spent and (until is None or progress.steps < until):
                 step = progress.steps
                 u = uniforms((self.batch,), Draw(self.seed, Stream.BATCH, step=step))
                 chosen = x[(u * len(x)).astype(np.int64)]
                 if step == 0:
-                    chains = chosen.copy()
-                statistics, chains, events = self._phases(chosen, chains, step)
+                    self._chains = chosen.copy()
+                statistics, self._chains, events = self._phases(chosen, self._chains, step)
                 rate = self.adam.rate_at(step, progress.fraction)
-                moments.step(
+                self._moments.step(
                     device,
                     self.adam,
                     {"couplings": self.couplings, "fields": self.fields},
@@ -236,18 +244,38 @@ class FactoredAttention:
         return len(found & wanted) / len(wanted)
 
     def save(self, path: FilePath) -> None:
-        """Couplings and fields in one file; what was chosen for training is not kept."""
-        description = {"length": self.length, "colours": self.colours, "seed": self.seed}
-        write_machine(
-            path, KIND, description, {"couplings": self.couplings, "fields": self.fields}
-        )
+        """Settings, couplings and all that another `fit` needs, in one .npz file."""
+        description: dict[str, Any] = {
+            "length": self.length, "colours": self.colours, "seed": str(self.seed),
+            "rule": type(self.rule).__name__, "of_rule": asdict(self.rule),
+            "adam": asdict(self.adam), "shrinkage": self.shrinkage, "batch": self.batch,
+            "progress": None if self.progress is None else self.progress.to_json(),
+        }  # fmt: skip
+        arrays: dict[str, Array] = {
+            "couplings": self.couplings, "fields": self.fields, "chains": self._chains,
+        }  # fmt: skip
+        arrays |= self._moments.arrays()
+        write_machine(path, KIND, description, arrays)
 
     @classmethod
     def load(cls, path: FilePath) -> FactoredAttention:
         """The inverse of `save`; ValueError for another file."""
-        description, arrays = read_machine(path, KIND)
-        machine = cls(description["length"], description["colours"], seed=description["seed"])
+        stored, arrays = read_machine(path, KIND)
+        adam = stored["adam"]
+        machine = cls(
+            stored["length"],
+            stored["colours"],
+            rule=_RULES[stored["rule"]](**stored["of_rule"]),
+            adam=LocalAdam(**adam | {"betas": tuple(adam["betas"])}),
+            shrinkage=stored["shrinkage"],
+            batch=stored["batch"],
+            seed=int(stored["seed"]),
+        )
         machine.couplings, machine.fields = arrays["couplings"], arrays["fields"]
+        machine._chains = arrays["chains"]
+        if stored["progress"] is not None:
+            machine.progress = Progress.from_json(stored["progress"])
+            machine._moments = Moments.restored(arrays, machine.progress.steps)
         return machine
 
     def _check(self, sequences: ArrayLike) -> Array:

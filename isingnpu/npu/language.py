@@ -29,8 +29,6 @@ from isingnpu.npu.text_net import Batch, TextNet, TextSpec
 from isingnpu.npu.text_training import (
     TOGETHER,
     TextTraining,
-    progress_from_json,
-    progress_to_json,
     spec_from_json,
     spec_to_json,
     training_from_json,
@@ -41,7 +39,7 @@ from isingnpu.rng import Stream, as_seed
 Array = NDArray[Any]
 
 KIND = "PottsIsingLM"
-UNDECAYED = frozenset({"b", "c", "alpha", "gain0", "gain1"})
+UNDECAYED = frozenset({"b", "c", "a2", "c2", "alpha", "gain0", "gain1"})
 RUN, RUNS = 128, 8  # positions evaluated together
 LN2 = math.log(2)
 
@@ -82,6 +80,11 @@ class PottsIsingLM:
                 "pass both or neither"
             )
         self.spec, self.training, self.counts = spec, training or TextTraining(), counts
+        if spec.before >= self.training.length:
+            raise ValueError(
+                f"runs of {self.training.length} positions are too short for a second block that "
+                f"needs {spec.before} before its first"
+            )
         self.seed = as_seed(seed)
         self._device = find_device(device)
         self.net = TextNet(spec, self._device, seed=self.seed, dtype=dtype)
@@ -93,7 +96,8 @@ class PottsIsingLM:
     @property
     def reach(self) -> int:
         """Tokens before a position that the machine reads."""
-        return max(self.spec.reach, self.counts.order if self.counts is not None else 0)
+        counted = self.counts.order + self.spec.before if self.counts is not None else 0
+        return max(self.spec.reach, counted)
 
     @property
     def n_couplings(self) -> int:
@@ -121,11 +125,7 @@ class PottsIsingLM:
         needed = self.reach + (self.training.runs + 2) * self.training.length
         if corpus.train < needed:
             raise ValueError(f"{corpus.train} training tokens, at least {needed} are needed")
-        with Progress(budget) as progress:
-            if self.progress is not None:
-                earlier = self.progress
-                progress.events, progress.steps = earlier.events, earlier.steps
-                progress.curve, progress.earlier_cpu_s = earlier.curve, earlier.cpu_s
+        with Progress.after(self.progress, budget) as progress:
             self.progress = progress
             reading = self._training_text(corpus)
             loss, n = 0.0, 0
@@ -236,13 +236,14 @@ class PottsIsingLM:
             raise ValueError(
                 f"a token is {tokens[:high].max()}, the machine has {self.spec.colours} colours"
             )
+        before = self.spec.before
         there = self._device.xp.asarray(np.ascontiguousarray(tokens), np.uint8)
         for begin in range(low, high, RUNS * RUN):
             end = min(begin + RUNS * RUN, high)
-            reading = self._text(tokens, there, begin, end)
+            reading = self._text(tokens, there, begin - before, end)
             length = RUN if (end - begin) % RUN == 0 else end - begin
-            batch = self._view(reading, np.arange(0, end - begin, length), length)
-            g = host(self._device, self.net.output_fields(batch)).astype(np.float64)
+            batch = self._view(reading, np.arange(0, end - begin, length), length + before)
+            g = host(self._device, self.net.answer_fields(batch)).astype(np.float64)
             g -= g.max(1, keepdims=True)
             g -= np.log(np.exp(g).sum(1, keepdims=True))
             yield np.arange(begin, end), g
@@ -310,7 +311,7 @@ class PottsIsingLM:
             "seed": str(self.seed),
         }
         if training and self.progress is not None:
-            description["progress"] = progress_to_json(self.progress)
+            description["progress"] = self.progress.to_json()
             for name, moments in (("m", self._moments), ("n", self._head_moments)):
                 description[f"steps:{name}"] = moments.steps
                 arrays |= {f"{name}1:{k}": v for k, v in moments.first.items()}
@@ -353,7 +354,7 @@ class PottsIsingLM:
             net.tables = tables["0"], tables.get("1", net.tables[1])
             net.weights = weights["0"], weights.get("1", net.weights[1])
         if "progress" in description:
-            machine.progress = progress_from_json(description["progress"])
+            machine.progress = Progress.from_json(description["progress"])
             for name, moments in (("m", machine._moments), ("n", machine._head_moments)):
                 moments.steps = description[f"steps:{name}"]
                 moments.first, moments.second = put(f"{name}1"), put(f"{name}2")

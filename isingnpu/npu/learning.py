@@ -14,6 +14,7 @@ gradient that backprop computes, up to O(beta^2): without backprop is not withou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from isingnpu.npu.device import Array, Device
@@ -146,6 +147,21 @@ class Moments:
     first: dict[str, Array] = field(default_factory=dict)
     second: dict[str, Array] = field(default_factory=dict)
     steps: int = 0
+
+    def arrays(self) -> dict[str, Array]:
+        """Both by name, `first:NAME` and `second:NAME`: what a file of a machine keeps."""
+        return {f"first:{name}": array for name, array in self.first.items()} | {
+            f"second:{name}": array for name, array in self.second.items()
+        }
+
+    @classmethod
+    def restored(cls, arrays: Mapping[str, Array], steps: int) -> Moments:
+        """Of `arrays`, other names left out, after so many steps."""
+        first, second = (
+            {name[len(of) :]: array for name, array in arrays.items() if name.startswith(of)}
+            for of in ("first:", "second:")
+        )
+        return cls(first, second, steps)
 
     def step(
         self,

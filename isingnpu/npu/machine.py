@@ -34,7 +34,8 @@ class Machine:
     """Blocks on a device, and what learning carries from step to step.
 
     mean: (height, width) of the training images; averages: running averages of couplings; chains:
-    (blocks, training images) output states of persistent chains; cpu_s, events: spent so far."""
+    (blocks, training images) output states of persistent chains; cpu_s, wall_s, events: spent
+    so far."""
 
     device: Device
     blocks: list[Block]
@@ -43,6 +44,7 @@ class Machine:
     averages: dict[str, Array] = field(default_factory=dict)
     chains: Array | None = None
     cpu_s: float = 0.0
+    wall_s: float = 0.0
     events: Events = field(default_factory=Events)
 
     @classmethod
@@ -77,7 +79,11 @@ class Machine:
     def progress(self, budget: Budget) -> Progress:
         """Of a budget of which this machine has spent its part."""
         return Progress(
-            budget, events=self.events, steps=self.moments.steps, earlier_cpu_s=self.cpu_s
+            budget,
+            events=self.events,
+            steps=self.moments.steps,
+            earlier_cpu_s=self.cpu_s,
+            earlier_wall_s=self.wall_s,
         )
 
     def check(self, images: Array) -> None:

@@ -86,7 +86,8 @@ class _PatternMemory:
 
 
 class HopfieldMemory(_PatternMemory):
-    """Recall by `sweeps` of heat bath at T = 0 (beta = 1e6) from the cue, on any backend."""
+    """Recall by `sweeps` of heat bath at T = 0 (beta = 1e6) from the cue, on any backend. `fit`
+    is one pass over the patterns, which a file of `save` holds: there is nothing to resume."""
 
     def __init__(self, *, sweeps: int = 10, backend: str = "auto", seed: int = 0) -> None:
         self.sweeps, self.backend, self.seed = sweeps, backend, seed
@@ -103,6 +104,18 @@ class HopfieldMemory(_PatternMemory):
         run = sample(
             self.model(), COLD, sweeps=self.sweeps, replicas=len(s), initial=s,
             backend=self.backend, seed=self.seed, observe=(),
+        )  # fmt: skip
+        return run.state.spins
+
+    def sample(self, cues: ArrayLike, *, beta: float, seed: int | None = None) -> Array:
+        """(cues, N) spins after `sweeps` of heat bath from the cues at the temperature 1 / beta,
+        in units of the couplings xi xi / N: below T = 1 the patterns are phases at low load."""
+        s = self._check(cues)
+        if not beta >= 0:
+            raise ValueError(f"beta must be at least 0, got {beta}")
+        run = sample(
+            self.model(), beta / s.shape[1], sweeps=self.sweeps, replicas=len(s), initial=s,
+            backend=self.backend, seed=self.seed if seed is None else seed, observe=(),
         )  # fmt: skip
         return run.state.spins
 

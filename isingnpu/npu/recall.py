@@ -11,7 +11,7 @@ with one drawn state per phase:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from isingnpu.npu.draws import Draw, normals, uniforms
 from isingnpu.npu.learning import LocalAdam, Moments
 from isingnpu.npu.potts import draw_states
 from isingnpu.npu.store import read_machine, write_machine
-from isingnpu.rng import Stream
+from isingnpu.rng import Stream, as_seed
 
 Array = NDArray[Any]
 
@@ -71,15 +71,20 @@ class AssociativeRecall:
         if symbols < 2 or batch < 1:
             raise ValueError(f"need symbols >= 2 and batch >= 1, got {symbols}, {batch}")
         self.symbols, self.sampled, self.adam = symbols, sampled, adam
-        self.batch, self.seed = batch, seed
+        self.batch, self.seed = batch, as_seed(seed)
+        self.progress: Progress | None = None
+        self._moments = Moments()
         self.metric = np.zeros((symbols, symbols), np.float32)
         self.readout = np.float32(0.1) * normals((symbols, symbols), Draw(seed, Stream.WEIGHTS))
 
-    def fit(self, budget: Budget, *, pairs: int = 16) -> Progress:
-        """Learn from fresh episodes; every step has a batch of its own."""
-        device, moments = find_device("cpu"), Moments()
-        with Progress(budget) as progress:
-            while not progress.spent:
+    def fit(self, budget: Budget, *, pairs: int = 16, until: int | None = None) -> Progress:
+        """Learn from fresh episodes, every step a batch of its own, until the budget, of all
+        calls together, is spent. A machine that was stopped (`until` a step, or saved and loaded)
+        goes on where it was; with a budget in steps it has the bits of one that was not."""
+        device = find_device("cpu")
+        with Progress.after(self.progress, budget) as progress:
+            self.progress = progress
+            while not progress.spent and (until is None or progress.steps < until):
                 step = progress.steps
                 episodes = recall_episodes(
                     self.batch,
@@ -89,7 +94,7 @@ class AssociativeRecall:
                 )
                 statistics = self.statistics(episodes, Draw(self.seed, Stream.SELECTOR, step=step))
                 couplings = {"metric": self.metric, "readout": self.readout}
-                moments.step(device, self.adam, couplings, statistics, progress.fraction)
+                self._moments.step(device, self.adam, couplings, statistics, progress.fraction)
                 decided = 3 * self.batch
                 progress.count(
                     Events(
@@ -162,15 +167,30 @@ class AssociativeRecall:
         return float((self.predict(episodes) == episodes.answer).mean())
 
     def save(self, path: FilePath) -> None:
-        """Couplings in one file."""
-        description = {"symbols": self.symbols, "sampled": self.sampled, "seed": self.seed}
-        write_machine(path, KIND, description, {"metric": self.metric, "readout": self.readout})
+        """Settings, couplings and all that another `fit` needs, in one .npz file."""
+        description: dict[str, Any] = {
+            "symbols": self.symbols, "sampled": self.sampled, "adam": asdict(self.adam),
+            "batch": self.batch, "seed": str(self.seed),
+            "progress": None if self.progress is None else self.progress.to_json(),
+        }  # fmt: skip
+        arrays = {"metric": self.metric, "readout": self.readout} | self._moments.arrays()
+        write_machine(path, KIND, description, arrays)
 
     @classmethod
     def load(cls, path: FilePath) -> AssociativeRecall:
         """The inverse of `save`; ValueError for another file."""
-        description, arrays = read_machine(path, KIND)
-        machine = cls(**description)
+        stored, arrays = read_machine(path, KIND)
+        adam = stored["adam"]
+        machine = cls(
+            stored["symbols"],
+            sampled=stored["sampled"],
+            adam=LocalAdam(**adam | {"betas": tuple(adam["betas"])}),
+            batch=stored["batch"],
+            seed=int(stored["seed"]),
+        )
+        if stored["progress"] is not None:
+            machine.progress = Progress.from_json(stored["progress"])
+            machine._moments = Moments.restored(arrays, machine.progress.steps)
         machine.metric, machine.readout = arrays["metric"], arrays["readout"]
         return machine
 

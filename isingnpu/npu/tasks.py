@@ -19,6 +19,7 @@ from isingnpu.npu.classifier import IsingClassifier
 from isingnpu.npu.comparison import BACKPROP, COUNTS, TWO_PHASE, Row, merged
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
+from isingnpu.npu.device import find_device
 from isingnpu.npu.factored import FactoredAttention
 from isingnpu.npu.images import ImageSet
 from isingnpu.npu.language import PottsIsingLM
@@ -58,6 +59,10 @@ class Task(Protocol):
     def designs(self) -> tuple[str, ...]:
         """Names of machines, the default first."""
 
+    def backend(self, name: str) -> str:
+        """Where machines of this task compute if asked for this backend, "auto" included;
+        ValueError for one they do not run on, BackendUnavailable with the reason."""
+
     def train(
         self, design: str, budget: Budget, seed: int, device: str, watch: Watch | None
     ) -> Trained:
@@ -72,10 +77,14 @@ class Task(Protocol):
     def sample(self, machine: Machine, count: int, seed: int) -> list[str]:
         """`count` draws as text."""
 
-    def two_phase_rows(self, budget_s: float, seeds: Sequence[int], show: Show) -> list[Row]:
+    def two_phase_rows(
+        self, budget_s: float, seeds: Sequence[int], device: str, show: Show
+    ) -> list[Row]:
         """Machines of spins."""
 
-    def backprop_rows(self, budget_s: float, seeds: Sequence[int], show: Show) -> list[Row]:
+    def backprop_rows(
+        self, budget_s: float, seeds: Sequence[int], device: str, show: Show
+    ) -> list[Row]:
         """Networks trained by backprop; ImportError without torch."""
 
 
@@ -95,9 +104,15 @@ class PlantedTask:
     def designs(self) -> tuple[str, ...]:
         return tuple(small_studies.PLANTED_RULES)
 
+    def backend(self, name: str) -> str:
+        if name not in ("auto", "cpu"):
+            raise ValueError(f"machines of the {self.name} run on the cpu alone, not on {name!r}")
+        return "cpu"
+
     def train(
         self, design: str, budget: Budget, seed: int, device: str, watch: Watch | None
     ) -> Trained:
+        self.backend(device)
         rule = small_studies.PLANTED_RULES[_known(design, self.designs)]
         language = self.language
         machine = FactoredAttention(language.length, language.colours, rule=rule, seed=seed)
@@ -123,14 +138,20 @@ class PlantedTask:
         drawn = _is(machine, FactoredAttention).sample(count, seed=seed)
         return ["".join(LETTERS[colour] for colour in sequence) for sequence in drawn]
 
-    def two_phase_rows(self, budget_s: float, seeds: Sequence[int], show: Show) -> list[Row]:
+    def two_phase_rows(
+        self, budget_s: float, seeds: Sequence[int], device: str, show: Show
+    ) -> list[Row]:
+        self.backend(device)
         show("factored attention on planted sequences ...")
         made = small_studies.planted_rows(cpu_s=budget_s, seeds=seeds)
         return [_row(self, TWO_PHASE, entry) for entry in made]
 
-    def backprop_rows(self, budget_s: float, seeds: Sequence[int], show: Show) -> list[Row]:
+    def backprop_rows(
+        self, budget_s: float, seeds: Sequence[int], device: str, show: Show
+    ) -> list[Row]:
         from isingnpu.npu import baseline_rows
 
+        self.backend(device)
         found: list[list[Row]] = []
         for seed in seeds:  # a language each, as the rows of machines of spins
             show(f"masked transformers, language {seed} ...")
@@ -159,6 +180,9 @@ class TextTask:
     @property
     def designs(self) -> tuple[str, ...]:
         return tuple(text_study.designs())
+
+    def backend(self, name: str) -> str:
+        return find_device(name).name
 
     def train(
         self, design: str, budget: Budget, seed: int, device: str, watch: Watch | None
@@ -190,21 +214,27 @@ class TextTask:
         drawn = machine.sample(prompt, count, seed=seed)[0]
         return self.corpus.text(drawn).split("\n")
 
-    def two_phase_rows(self, budget_s: float, seeds: Sequence[int], show: Show) -> list[Row]:
+    def two_phase_rows(
+        self, budget_s: float, seeds: Sequence[int], device: str, show: Show
+    ) -> list[Row]:
         rows = []
         for name in ("Kneser-Ney", *self.designs):
             show(f"{name} ...")
-            [entry] = text_study.text_rows(self.corpus, cpu_s=budget_s, seeds=seeds, names=[name])
+            [entry] = text_study.text_rows(
+                self.corpus, cpu_s=budget_s, seeds=seeds, names=[name], device=self.backend(device)
+            )
             learning = COUNTS if name == "Kneser-Ney" else TWO_PHASE
             rows.append(_row(self, learning, entry))
         return rows
 
-    def backprop_rows(self, budget_s: float, seeds: Sequence[int], show: Show) -> list[Row]:
+    def backprop_rows(
+        self, budget_s: float, seeds: Sequence[int], device: str, show: Show
+    ) -> list[Row]:
         from isingnpu.npu import baseline_rows
 
         show("transformers on the text ...")
         budget = Budget(cpu_s=budget_s)
-        made = baseline_rows.text_rows(self.corpus, budget, seeds)
+        made = baseline_rows.text_rows(self.corpus, budget, seeds, device=self.backend(device))
         return [_row(self, BACKPROP, entry) for entry in made]
 
 
@@ -222,6 +252,9 @@ class ImageTask:
     @property
     def designs(self) -> tuple[str, ...]:
         return tuple(image_study.designs())
+
+    def backend(self, name: str) -> str:
+        return find_device(name).name
 
     def train(
         self, design: str, budget: Budget, seed: int, device: str, watch: Watch | None
@@ -248,19 +281,27 @@ class ImageTask:
         drawn = machine.sample(pixels[:count], ask=seed % 1024)
         return [f"{d} (label {true})" for d, true in zip(drawn, labels[:count], strict=True)]
 
-    def two_phase_rows(self, budget_s: float, seeds: Sequence[int], show: Show) -> list[Row]:
+    def two_phase_rows(
+        self, budget_s: float, seeds: Sequence[int], device: str, show: Show
+    ) -> list[Row]:
         rows = []
         for name in self.designs:
             show(f"{name} ...")
-            made = image_study.image_rows(self.images, cpu_s=budget_s, seeds=seeds, names=[name])
+            made = image_study.image_rows(
+                self.images, cpu_s=budget_s, seeds=seeds, names=[name], device=self.backend(device)
+            )
             rows += [_row(self, TWO_PHASE, entry) for entry in made]
         return rows
 
-    def backprop_rows(self, budget_s: float, seeds: Sequence[int], show: Show) -> list[Row]:
+    def backprop_rows(
+        self, budget_s: float, seeds: Sequence[int], device: str, show: Show
+    ) -> list[Row]:
         from isingnpu.npu import baseline_rows
 
         show("networks on the images ...")
-        made = baseline_rows.image_rows(self.images, Budget(cpu_s=budget_s), seeds)
+        made = baseline_rows.image_rows(
+            self.images, Budget(cpu_s=budget_s), seeds, device=self.backend(device)
+        )
         return [_row(self, BACKPROP, entry) for entry in made]
 
 

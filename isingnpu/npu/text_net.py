@@ -9,7 +9,8 @@ Energy at k_B T = 1 of the output spin y, hidden spins h and selectors a, contex
 The selectors are traced out exactly (isingnpu.npu.selectors). Hidden spins see the output spin in
 the weak-feedback limit: free phase h = mean(f), p = softmax(g + U h); nudged phases
 h(+-) = mean(f +- beta U^T (delta - p)); dW = x (h(+) - h(-)) / 2 beta, dU = (delta - p) h.
-Statistics are sums over a batch.
+Statistics are sums over a batch. A second block (isingnpu.npu.second_block) sets gains of these
+fields; the first one's output spin is then one of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from isingnpu.npu.budget import Events
 from isingnpu.npu.device import Array, Device
 from isingnpu.npu.draws import Draw, normals
 from isingnpu.npu.ngram_fields import EVIDENCE_CLASSES, NgramFields
+from isingnpu.npu.second_block import Parts, SecondBlock, SecondNet
 from isingnpu.npu.selectors import Selectors, key_distances
 from isingnpu.npu.units import Binary, Unit
 from isingnpu.rng import Stream
@@ -32,7 +34,8 @@ from isingnpu.rng import Stream
 class TextSpec:
     """colours q; context n: tokens with pairwise couplings to y and h; hidden spins H (0: none)
     of a unit; n-gram fields, selectors; count_states: gain classes of each expert of a count
-    field, 0 without one. spread: s.d. of the first W; feedback: of the first U, times H^-1/2."""
+    field, 0 without one. spread: s.d. of the first W; feedback: of the first U, times H^-1/2.
+    second: a second block."""
 
     colours: int
     context: int = 10
@@ -43,6 +46,7 @@ class TextSpec:
     count_states: tuple[int, ...] = ()
     spread: float = 0.1
     feedback: float = 1.0
+    second: SecondBlock | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.colours <= 256:
@@ -61,7 +65,18 @@ class TextSpec:
             parts.append(self.ngrams.orders[-1])
         if self.selectors is not None:
             parts.append(self.selectors.reach)
-        return max(parts)
+        return max(parts) + self.before
+
+    @property
+    def before(self) -> int:
+        """Positions at the start of a run that only prepare those of a second block."""
+        return 0 if self.second is None else self.second.before
+
+    @property
+    def n_parts(self) -> int:
+        """Fields on the output spin that add: pairs, rows, count fields, selectors, hidden."""
+        heads = 0 if self.selectors is None else self.selectors.heads
+        return 1 + (self.ngrams is not None) + len(self.count_states) + heads + (self.hidden > 0)
 
 
 def nothing() -> Array:
@@ -88,6 +103,11 @@ class Batch:
     def size(self) -> int:
         """Positions B."""
         return len(self.starts) * self.length
+
+    @property
+    def runs(self) -> tuple[Array, Array, int]:
+        """(tokens, starts, length)."""
+        return self.tokens, self.starts, self.length
 
 
 class TextNet:
@@ -130,22 +150,26 @@ class TextNet:
         g = self.space("g", (size, q))
         g[:] = w["b"]
         device.gather(batch.tokens, batch.starts, batch.length, w["J"], g)
+        parts = Parts(g, self._parts_of(g))
         if spec.ngrams is not None:
             self._ngram_fields(batch, g)
+            parts.note()
         for e in range(len(spec.count_states)):
             g += w[f"gain{e}"][batch.states[:, e]][:, None] * batch.logs[:, e]
+            parts.note()
         f = None
         if spec.hidden:
             f = self.space("f", (size, spec.hidden))
             f[:] = w["c"]
             device.gather(batch.tokens, batch.starts, batch.length, w["W"], f)
         if spec.selectors is not None:
-            self._select(batch, g, f)
+            self._select(batch, g, f, parts)
         if f is not None:
             h = device.mean(spec.unit, f, out=self.space("h", f.shape))
             if batch.keep is not None:
                 leave_out(h, batch.keep)
             g += xp.matmul(h, w["U"].T, out=self.space("answer", g.shape))
+            parts.note()
         return g
 
     def _ngram_fields(self, batch: Batch, g: Array) -> None:
@@ -160,7 +184,7 @@ class TextNet:
             states,
         )
 
-    def _select(self, batch: Batch, g: Array, f: Array | None) -> None:
+    def _select(self, batch: Batch, g: Array, f: Array | None, parts: Parts) -> None:
         heads, w, xp = self.spec.selectors, self.couplings, self.device.xp
         assert heads is not None
         for m in range(heads.heads):
@@ -176,6 +200,7 @@ class TextNet:
             )
             z = xp.matmul(mass, xp.exp(w[f"V{m}"]), out=self.space(f"Z{m}", g.shape))
             g += xp.log(z, out=self.space("answer", g.shape))
+            parts.note()
             if f is not None and heads.values_to_hidden:
                 f += xp.matmul(mass, w[f"X{m}"], out=self.space("pull", f.shape))
 
@@ -187,8 +212,28 @@ class TextNet:
             f"prior{m}", (size, window)
         )
 
+    def answer_fields(self, batch: Batch) -> Array:
+        """(positions, q) fields of the output spin that sees all blocks; of every run the
+        positions from `spec.before` on."""
+        g = self.output_fields(batch)
+        if self.spec.second is None:
+            return g
+        answer: Array = self._second.free_phase(self._space["parts"], batch.runs).output
+        return answer
+
+    @property
+    def _second(self) -> SecondNet:
+        assert self.spec.second is not None
+        return SecondNet(self.spec.second, self.couplings, self.device, self.spec.unit)
+
+    def _parts_of(self, g: Array) -> tuple[Array, Array] | None:
+        """Memory for the fields of the parts of g, and for one of g's shape."""
+        if self.spec.second is None:
+            return None
+        return self.space("parts", (self.spec.n_parts, *g.shape)), self.space("before", g.shape)
+
     def errors(self, batch: Batch) -> tuple[Array, Array]:
-        """(delta - p (B, q), -log p(x_t) (B,)) of the free phase."""
+        """(delta - p (B, q), -log p(x_t) (B,)) of the first block's free phase."""
         g = self.output_fields(batch)
         loss = self.space("loss", (batch.size,))
         self.device.output(batch.tokens, batch.starts, batch.length, g, loss)
@@ -220,7 +265,18 @@ class TextNet:
             device.scatter(*runs, displaced, moved["W"])
         if spec.selectors is not None:
             self._selector_statistics(batch, e, displaced, moved)
+        if spec.second is not None:
+            loss = self._second_statistics(batch, beta, moved)
         return moved, float(loss.mean())
+
+    def _second_statistics(self, batch: Batch, beta: float, moved: dict[str, Array]) -> Array:
+        """Adds those of the second block; returns -log p(x_t) of its output spin."""
+        second, runs = self._second, batch.runs
+        free = second.free_phase(self._space["parts"], runs)
+        loss: Array = self.device.xp.empty(len(free.output), self.dtype)
+        self.device.output(*second.block.own(runs), free.output, loss)
+        moved |= second.statistics(free, free.output, beta, runs)
+        return loss
 
     def _selector_statistics(
         self, batch: Batch, e: Array, displaced: Array | None, moved: dict[str, Array]
@@ -290,7 +346,11 @@ class TextNet:
             macs += n_heads * heads.window * (2 * heads.match + 3)
             words += n_heads * heads.window * (heads.match + 2)
         masked = 0 if batch.keep is None else int(batch.keep.size)
-        return Events(
+        second = Events()
+        if spec.second is not None:
+            above = len(batch.starts) * (batch.length - spec.before)
+            second = spec.second.events(above, spec.n_parts, q)
+        return second + Events(
             draws=masked,
             random_words=masked,
             evaluations=n * (3 * hidden + n_heads + 1),
@@ -337,4 +397,6 @@ def first_couplings(spec: TextSpec, seed: int) -> dict[str, Array]:
         w[f"kappa{m}"] = np.full(1, 0.1)
         if heads.values_to_hidden and hidden:
             w[f"X{m}"] = 0.1 * noise(block + 2, q, hidden)
+    if spec.second is not None:
+        w |= spec.second.first_couplings(spec.n_parts, q, seed)
     return w

@@ -22,6 +22,7 @@ from isingnpu.npu.count_field import KBodyField
 from isingnpu.npu.language import PottsIsingLM
 from isingnpu.npu.learning import LocalAdam
 from isingnpu.npu.ngram_fields import NgramFields
+from isingnpu.npu.second_block import SecondBlock
 from isingnpu.npu.selectors import Selectors
 from isingnpu.npu.text_net import TextSpec
 from isingnpu.npu.text_training import TextTraining
@@ -50,6 +51,7 @@ def designs(window: int = 1024) -> dict[str, Design]:
     full = TextSpec(2, context=10, hidden=128, unit=HardTower(4), ngrams=rows, selectors=heads)
     dense = replace(full, hidden=384, ngrams=None, selectors=replace(heads, values_to_hidden=True))
     counted = replace(full, context=4, hidden=0, ngrams=None)
+    second = SecondBlock()
     local = LocalAdam(rate=8e-3, decay=0.0)
     learned = TextTraining(rule=local, runs=2, length=256)
     listed = (
@@ -64,6 +66,13 @@ def designs(window: int = 1024) -> dict[str, Design]:
         Design("selectors, hidden", dense, learned),
         Design("hidden alone", replace(dense, selectors=None), learned),
         Design("count field, selectors", counted, learned, True),
+        Design(
+            "n-gram fields, selectors, hidden, second block", replace(full, second=second), learned
+        ),
+        Design("selectors, hidden, second block", replace(dense, second=second), learned),
+        Design(
+            "count field, selectors, second block", replace(counted, second=second), learned, True
+        ),
         Design("count field, gains alone", replace(counted, selectors=None), learned, True),
     )
     return {d.name: d for d in listed}

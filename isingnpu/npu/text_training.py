@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from isingnpu.npu.budget import Budget, Events, Point, Progress
 from isingnpu.npu.learning import LocalAdam, WeakFeedback
 from isingnpu.npu.ngram_fields import NgramFields
+from isingnpu.npu.second_block import SecondBlock
 from isingnpu.npu.selectors import Selectors
 from isingnpu.npu.text_net import TextSpec
 from isingnpu.npu.units import unit_name, unit_of
@@ -43,7 +43,7 @@ def spec_to_json(spec: TextSpec) -> dict[str, Any]:
 
 
 def spec_from_json(stored: dict[str, Any]) -> TextSpec:
-    ngrams, selectors = stored["ngrams"], stored["selectors"]
+    ngrams, selectors, second = stored["ngrams"], stored["selectors"], stored["second"]
     if ngrams is not None:
         ngrams = NgramFields(**ngrams | {"orders": tuple(ngrams["orders"])})
     if selectors is not None:
@@ -54,6 +54,7 @@ def spec_from_json(stored: dict[str, Any]) -> TextSpec:
             "unit": unit_of(stored["unit"]),
             "ngrams": ngrams,
             "selectors": selectors,
+            "second": second and SecondBlock(**second | {"windows": tuple(second["windows"])}),
             "count_states": tuple(stored["count_states"]),
         }
     )
@@ -72,28 +73,3 @@ def training_from_json(stored: dict[str, Any]) -> TextTraining:
             "rule": LocalAdam(**rule | {"betas": tuple(rule["betas"])}),
         }
     )
-
-
-def progress_to_json(progress: Progress) -> dict[str, Any]:
-    events = {k: v for k, v in progress.events.to_json().items() if k != "flips"}
-    return {
-        "budget": asdict(progress.budget),
-        "events": events,
-        "steps": progress.steps,
-        "cpu_s": progress.cpu_s,
-        "curve": [asdict(point) for point in progress.curve],
-    }
-
-
-def progress_from_json(stored: dict[str, Any]) -> Progress:
-    """A progress that has ended; `fit` goes on from it."""
-    progress = Progress(
-        Budget(**stored["budget"]),
-        Events(**stored["events"]),
-        stored["steps"],
-        [Point(**point) for point in stored["curve"]],
-        earlier_cpu_s=stored["cpu_s"],
-    )
-    with progress:
-        pass
-    return progress

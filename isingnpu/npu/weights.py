@@ -13,6 +13,7 @@ trainer of the machines.
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from isingnpu.npu.budget import Budget, Events, Progress
 from isingnpu.npu.device import find_device
 from isingnpu.npu.draws import Draw, uniforms
 from isingnpu.npu.embedding import initial_spins
+from isingnpu.npu.potts import draw_states
 from isingnpu.npu.store import read_machine, write_machine
-from isingnpu.rng import Stream
+from isingnpu.rng import Stream, as_seed
 
 Array = NDArray[Any]
 
@@ -54,20 +56,34 @@ class WeightAnnealer:
                 f"got {hidden}, {replicas}, {attraction}, {betas}"
             )
         self.hidden, self.replicas, self.attraction = hidden, replicas, attraction
-        self.betas, self.gain, self.seed = betas, gain, seed
+        self.betas, self.gain, self.seed = betas, gain, as_seed(seed)
+        self.progress: Progress | None = None
 
-    def fit(self, inputs: ArrayLike, labels: ArrayLike, budget: Budget) -> Progress:
+    def fit(
+        self, inputs: ArrayLike, labels: ArrayLike, budget: Budget, *, until: int | None = None
+    ) -> Progress:
         """Anneal from random weights; inputs (N, D), labels (N,) from 0. A step of the budget is
-        a sweep of all replicas; flips counts trials."""
+        a sweep of all replicas; flips counts trials.
+
+        A machine that was stopped (`until` a step, or saved and loaded) goes on where it was, if
+        the budget of all calls together is not spent; with a budget in steps it has the bits of
+        one that was not. ValueError for inputs or classes that it has no weights for."""
         x, y = self._check(inputs, labels)
-        self._start(x.shape[1], int(y.max()) + 1)
+        if self.progress is None:
+            self._start(x.shape[1], int(y.max()) + 1)
+        elif self._inputs != x.shape[1] or y.max() >= self.classes:
+            raise ValueError(
+                f"weights are of {self._inputs} inputs and {self.classes} classes, got "
+                f"{x.shape[1]} and {y.max() + 1}"
+            )
         kernels = importlib.import_module("isingnpu.backends.cpu.machine_weights")
         device = find_device("cpu")
         weights = self.replicas * (self.output[0].size + self.hidden_weights[0].size)
         cold, hot = self.betas[1], self.betas[0]
-        accepted = 0
-        with Progress(budget) as progress:
-            while not progress.spent:
+        with Progress.after(self.progress, budget) as progress:
+            self.progress = progress
+            while not progress.spent and (until is None or progress.steps < until):
+                accepted = 0
                 beta = hot * (cold / hot) ** self._phase(progress)
                 draw = Draw(self.seed, Stream.WEIGHT_FLIP, step=progress.steps)
                 u = device.uniforms(self.hidden_weights.shape, draw).astype(np.float64)
@@ -77,12 +93,12 @@ class WeightAnnealer:
                 progress.count(
                     Events(
                         draws=weights,
+                        writes=accepted,
                         random_words=weights,
                         samples=len(x),
                         bytes=16 * weights * len(x),
                     )
                 )
-        progress.events.writes = accepted
         return progress
 
     def _phase(self, progress: Progress) -> float:
@@ -92,9 +108,16 @@ class WeightAnnealer:
             return progress.steps / max(1, steps - 1)
         return progress.fraction
 
+    @property
+    def _inputs(self) -> int:
+        return int((self.hidden_weights if self.hidden else self.output).shape[-1])
+
+    @property
+    def _gain(self) -> float:
+        return self.gain or 1 / math.sqrt(self.output.shape[-1])
+
     def _start(self, inputs: int, classes: int) -> None:
         width, self.classes = self.hidden or inputs, classes
-        self._gain = self.gain or 1 / np.sqrt(width)
         draw = Draw(self.seed, Stream.WEIGHTS)
         first = uniforms((self.replicas, self.hidden, inputs), draw)
         second = uniforms((self.replicas, classes, width), draw.at(call=1))
@@ -140,6 +163,7 @@ class WeightAnnealer:
 
     def scores(self, inputs: ArrayLike, replica: int | None = None) -> Array:
         """(N, K) class scores S of one replica, the best if None."""
+        self._check_annealed()
         r = self.best if replica is None else replica
         x = np.asarray(inputs, np.float64)
         T = initial_spins(x @ self.hidden_weights[r].T) if self.hidden else x
@@ -154,15 +178,26 @@ class WeightAnnealer:
         )
         return np.asarray(total.argmax(-1))
 
+    def sample(
+        self, inputs: ArrayLike, *, replica: int | None = None, seed: int | None = None
+    ) -> Array:
+        """(N,) labels drawn from the heat bath softmax(g S) whose cross entropy is E, of one
+        replica, the best if None."""
+        scores = self._gain * self.scores(inputs, replica)
+        key = self.seed if seed is None else as_seed(seed)
+        return draw_states(scores, uniforms((len(scores),), Draw(key, Stream.SELECTOR)))
+
     def score(self, inputs: ArrayLike, labels: ArrayLike, *, vote: bool = False) -> float:
         """Fraction of right labels."""
         return float((self.predict(inputs, vote=vote) == np.asarray(labels)).mean())
 
     def save(self, path: FilePath) -> None:
-        """Weights and training losses in one file."""
-        description = {
+        """Settings, weights and all that another `fit` needs, in one .npz file."""
+        self._check_annealed()
+        description: dict[str, Any] = {
             "hidden": self.hidden, "replicas": self.replicas, "attraction": self.attraction,
-            "betas": list(self.betas), "gain": self.gain, "seed": self.seed,
+            "betas": list(self.betas), "gain": self.gain, "seed": str(self.seed),
+            "progress": None if self.progress is None else self.progress.to_json(),
         }  # fmt: skip
         arrays = {
             "output": self.output, "hidden": self.hidden_weights, "energies": self.energies,
@@ -172,11 +207,17 @@ class WeightAnnealer:
     @classmethod
     def load(cls, path: FilePath) -> WeightAnnealer:
         """The inverse of `save`; ValueError for another file."""
-        description, arrays = read_machine(path, KIND)
-        machine = cls(**(description | {"betas": tuple(description["betas"])}))
+        stored, arrays = read_machine(path, KIND)
+        progress = stored.pop("progress")
+        machine = cls(**stored | {"betas": tuple(stored["betas"]), "seed": int(stored["seed"])})
+        machine.progress = None if progress is None else Progress.from_json(progress)
         machine.output, machine.hidden_weights = arrays["output"], arrays["hidden"]
         machine.energies, machine.classes = arrays["energies"], arrays["output"].shape[1]
         return machine
+
+    def _check_annealed(self) -> None:
+        if not hasattr(self, "output"):
+            raise ValueError("there are no weights yet: call fit(inputs, labels, budget)")
 
     def _check(self, inputs: ArrayLike, labels: ArrayLike) -> tuple[Array, Array]:
         x, y = np.ascontiguousarray(inputs, np.float64), np.asarray(labels)
