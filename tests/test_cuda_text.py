@@ -21,6 +21,7 @@ from isingnpu.npu.device import find_device
 from isingnpu.npu.draws import Draw, normals, uniforms
 from isingnpu.npu.language import PottsIsingLM
 from isingnpu.npu.ngram_fields import EVIDENCE_CLASSES
+from isingnpu.npu.second_block import SecondBlock
 from isingnpu.npu.selectors import key_distances
 from isingnpu.npu.text_net import Batch, TextNet, TextSpec
 from isingnpu.rng import Stream
@@ -385,7 +386,9 @@ def machine_of(name, found, counts):
     if name == "counted":
         spec = replace(FULL, count_states=counts.states)
         return PottsIsingLM(spec, QUICK, counts=counts, seed=4, device=found)
-    return PottsIsingLM(SPECS[name], QUICK, seed=4, device=found)
+    spec = replace(FULL, second=SecondBlock(hidden=8, windows=(1, 4, 8)))
+    spec = spec if name == "second block" else SPECS[name]
+    return PottsIsingLM(spec, QUICK, seed=4, device=found)
 
 
 def host_arrays(trained):
@@ -398,7 +401,7 @@ def host_arrays(trained):
     return {name: get(array).copy() for name, array in there.items()}
 
 
-@pytest.mark.parametrize("name", [*SPECS, "counted"])
+@pytest.mark.parametrize("name", [*SPECS, "counted", "second block"])
 def test_learning_is_that_of_the_cpu_device(device, name, counts):
     """Three steps move the couplings alike; the bound is that of images (test_cuda_machine). Gains
     of evidence and n-gram rows see classes, which may differ for a weight at an edge."""
@@ -416,7 +419,7 @@ def test_learning_is_that_of_the_cpu_device(device, name, counts):
 
 
 @needs_host
-@pytest.mark.parametrize("name", ["all", "counted"])
+@pytest.mark.parametrize("name", ["all", "counted", "second block"])
 def test_arrays_of_a_machine_stay_on_its_device(name, counts, tmp_path):
     """With arrays that numpy refuses: learning, saving, loading, going on, judging and sampling,
     the same bits as in one piece with those of numpy."""
