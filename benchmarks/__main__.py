@@ -2,39 +2,31 @@
 
 python -m benchmarks [SUITE or CASE ...] [options of isingnpu bench]
 python -m benchmarks gpu [CASE ...]  one GPU; see benchmarks/gpu.py
+python -m benchmarks npu [TABLE ...] the tables of docs/npu.md; see benchmarks/learners.py
 python -m benchmarks report         rewrite the tables of README.md from results/
 python -m benchmarks compare A B    two files of records
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from benchmarks import gpu
-from isingnpu import bench, cli
-
-FOLDER = Path(__file__).resolve().parent
-
-
-def results_file() -> Path:
-    """One file per kind of machine, such as results/amd-epyc-2-cores.jsonl."""
-    machine = bench.this_machine()
-    name = f"{machine['processor']} {machine['cores']} cores"
-    return FOLDER / "results" / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.jsonl"
+from benchmarks import FOLDER, gpu, learners, machine_file
+from isingnpu import cli
 
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status. Quick runs are kept only where --out says so."""
     if arguments[:1] == ["gpu"]:
         return gpu.main(arguments[1:])
+    if arguments[:1] == ["npu"]:
+        return learners.main(arguments[1:])
     if arguments == ["report"]:
         return cli.main(["bench", "report", str(FOLDER)])
     if arguments[:1] == ["compare"]:
         return cli.main(["bench", *arguments])
-    keep = [] if "--quick" in arguments else ["--out", str(results_file())]
+    keep = [] if "--quick" in arguments else ["--out", str(machine_file("results"))]
     return cli.main(["bench", *keep, *arguments])
 
 

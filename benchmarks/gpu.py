@@ -10,7 +10,6 @@ be used, the model that counts instructions is printed instead.
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import ceilings, model
+from benchmarks import FOLDER, ceilings, model, slug
 from benchmarks.gpu_cases import CASES, CPU_SWEEPS, LONG, TEXTS
 from benchmarks.gpu_text import CORE, measure_text
 from benchmarks.nvml import WINDOW, Board, find_board, idle_watts, watch
@@ -31,7 +30,6 @@ from isingnpu.bench.peer import check_energies
 from isingnpu.bench.records import Record
 from isingnpu.bench.rivals import OwnSweeps
 
-FOLDER = Path(__file__).resolve().parent
 QUICK_READS, QUICK_SWEEPS, QUICK_WINDOW = 3, 2, 0.01
 CALL = 0.2  # s of sweeps in one call
 SPARE = 60.0  # s that a case may take, or as LONG says; none begins later than that before the end
@@ -48,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         a.case, a.backend, seconds=a.seconds, quick=a.quick, seed=a.seed, progress=print
     )
     print(bench.table(records))
-    out = a.out or (None if a.quick else FOLDER / "results" / f"{_slug(machine['device'])}.jsonl")
+    out = a.out or (None if a.quick else FOLDER / "results" / f"{slug(machine['device'])}.jsonl")
     if out is not None:
         bench.append_jsonl(out, records, machine, at=a.commit)
     return 0
@@ -64,10 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="append to this file")
     parser.add_argument("--commit", help="of a copy that lacks .git (default: of the checkout)")
     return parser
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def measure_all(

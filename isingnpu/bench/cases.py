@@ -113,7 +113,7 @@ class TargetCase:
 def _gset(name: str, options: Options) -> IsingModel:
     """A G-set instance from the data folder; FileNotFoundError says where it was looked for."""
     advice = "name the folder that has gset/ by --data or ISINGNPU_DATA"
-    folder = options.data or _known_folder()
+    folder = options.data or known_folder()
     if folder is None:
         raise FileNotFoundError(f"no folder with {name}.txt is known: {advice}")
     for path in (folder / "gset" / f"{name}.txt", folder / f"{name}.txt"):
@@ -146,7 +146,7 @@ def _k2000(options: Options) -> IsingModel:
 
 def _k2000_file(options: Options) -> Path | None:
     """The file in the data folder, None if it is not there; quick cases do without."""
-    folder = options.data or _known_folder()
+    folder = options.data or known_folder()
     if options.quick or folder is None:
         return None
     return path if (path := folder / K2000_FILE).is_file() else None
@@ -159,7 +159,7 @@ def _k2000_instance(options: Options) -> str:
     return f"own instance of seed {options.seed}: {K2000_FILE} is read from the data folder only"
 
 
-def _known_folder() -> Path | None:
+def known_folder() -> Path | None:
     """$ISINGNPU_DATA, else shared/data beside the checkout, else None."""
     if "ISINGNPU_DATA" in os.environ:
         return Path(os.environ["ISINGNPU_DATA"])

@@ -140,6 +140,7 @@ NETWORKS: dict[str, tuple[Layer, ...]] = {
     "perceptron 512": (Dense(512),),
     "perceptron 512-256": (Dense(512), Dense(256)),
     "strided convolutions": (Convolution(6, 32, 2), Convolution(4, 64, 2)),
+    "wide strided convolutions": (Convolution(6, 47, 2), Convolution(4, 94, 2)),
     "pooled convolutions": (Convolution(5, 16), Pool(), Convolution(5, 32), Pool(), Dense(128)),
 }
 

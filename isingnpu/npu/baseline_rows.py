@@ -57,6 +57,9 @@ def text_candidates(colours: int) -> dict[str, TextCandidate]:
         "transformer, 4-token inputs": TextCandidate(
             replace(plain, neighbours=4), (Rule(rate=6e-3, muon=0.02),), 8
         ),
+        "wide transformer, 4-token inputs": TextCandidate(
+            replace(plain, neighbours=4, width=128), (Rule(rate=6e-3, muon=0.02),), 8
+        ),
         "window perceptron": TextCandidate(Window(colours), (Rule(rate=5e-3),), 128),
     }
 

@@ -115,6 +115,43 @@ class Row:
         )
 
 
+def row_of(
+    entry: Mapping[str, Any], task: str, metric: str, learning: str, zero: float = 0.0
+) -> Row:
+    """A row of a study (text_study, image_study, small_studies, baseline_rows) as one of a table.
+    zero: what is taken from its scores; shares become percent where the metric says so."""
+    scores = [float(x) for x in entry.get("scores", entry.get("bpc", ()))]
+    scale = 100.0 if entry.get("metric") == "accuracy" and metric == "accuracy %" else 1.0
+    events = entry["events"]
+    parts = [events] if isinstance(events, Mapping) else list(events)
+    names = [f.name for f in fields(Events)]
+    mean = {name: round(sum(part.get(name, 0) for part in parts) / len(parts)) for name in names}
+    curves = tuple(
+        tuple(_moved(Point(**point), zero, scale) for point in curve)
+        for curve in entry.get("curves", ())
+    )
+    joules = [j for j in entry.get("joules", {}).values() if not isinstance(j, str)]
+    return Row(
+        task,
+        str(entry["name"]),
+        learning,
+        metric,
+        tuple(scale * (score - zero) for score in scores),
+        int(entry["params"]),
+        float(np.mean(entry["cpu_s"]))
+        + float(entry.get("field_cpu_s", 0.0)) * (learning != COUNTS),
+        mean["samples"],
+        Events(**mean),
+        joules[0] if joules else None,
+        curves,
+    )
+
+
+def _moved(point: Point, zero: float, scale: float) -> Point:
+    score = None if point.score is None else scale * (point.score - zero)
+    return replace(point, score=score)
+
+
 def merged(rows: Sequence[Row]) -> Row:
     """Rows of one learner, a seed each, as one row."""
     n = len(rows)

@@ -143,6 +143,17 @@ class KBodyField:
             return self.held_out(tokens, low, high)[0][:, 0].astype(np.float32)
         return self.fields(tokens, low, high)[0][:, 0]
 
+    def table(self, corpus: Corpus) -> Array:
+        """(tokens, q) float32: `log_probabilities` of a corpus that it was fitted on, held out
+        before corpus.train, zeros for the first `order` tokens."""
+        logs = np.zeros((len(corpus.tokens), corpus.colours), np.float32)
+        learned, judged = slice(self.order, corpus.train), slice(corpus.train, corpus.end)
+        logs[learned] = self.log_probabilities(
+            corpus.tokens, learned.start, learned.stop, held_out=True
+        )
+        logs[judged] = self.log_probabilities(corpus.tokens, judged.start, judged.stop)
+        return logs
+
     def losses(self, corpus: Corpus, context: int = 0) -> Array:
         """-log2 p of the field alone, the Kneser-Ney n-gram model, at the judged positions."""
         positions = corpus.positions(max(self.order, context))

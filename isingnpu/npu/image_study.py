@@ -81,8 +81,8 @@ def designs() -> dict[str, Design]:
             two_blocks(HardTower()),
             drawn,
             {
-                "two blocks of hard towers, drawn, 4 draws": Readout(draws=FOUR),
-                "two blocks of hard towers, trained by 4 draws, 1 draw": Readout(draws=ONE),
+                "two blocks, 4 draws in training, 4 asked": Readout(draws=FOUR),
+                "two blocks, 4 draws in training, 1 asked": Readout(draws=ONE),
             },
             average=AVERAGE,
         ),
@@ -90,8 +90,8 @@ def designs() -> dict[str, Design]:
             two_blocks(HardTower()),
             replace(weak, draws=ONE),
             {
-                "two blocks of hard towers, drawn, 1 draw": Readout(draws=ONE),
-                "two blocks of hard towers, trained by 1 draw, 4 draws": Readout(draws=FOUR),
+                "two blocks, 1 draw in training, 1 asked": Readout(draws=ONE),
+                "two blocks, 1 draw in training, 4 asked": Readout(draws=FOUR),
             },
             average=AVERAGE,
         ),

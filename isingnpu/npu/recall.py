@@ -42,6 +42,13 @@ class Episodes:
     query: Array
     answer: Array
 
+    def tokens(self, symbols: int) -> Array:
+        """(B, 2 n + 1) int64 for a reader of sequences: keys k and values `symbols` + v in turns,
+        then the query."""
+        x = np.empty((len(self.query), 2 * self.keys.shape[1] + 1), np.int64)
+        x[:, 0:-1:2], x[:, 1::2], x[:, -1] = self.keys, self.values + symbols, self.query
+        return x
+
 
 def recall_episodes(count: int, *, pairs: int, symbols: int, draw: Draw) -> Episodes:
     """Keys without repetition, values uniform, one of the keys asked for. ValueError if there are

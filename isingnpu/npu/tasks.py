@@ -7,16 +7,16 @@ the judged part of its data, draws from it, and compares all kinds of learners i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from isingnpu.npu import image_study, small_studies, text_study
-from isingnpu.npu.budget import Budget, Events, Point, Progress
+from isingnpu.npu.budget import Budget, Progress
 from isingnpu.npu.classifier import IsingClassifier
-from isingnpu.npu.comparison import BACKPROP, COUNTS, TWO_PHASE, Row, merged
+from isingnpu.npu.comparison import BACKPROP, COUNTS, TWO_PHASE, Row, merged, row_of
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
 from isingnpu.npu.device import find_device
@@ -32,6 +32,8 @@ Machine = FactoredAttention | PottsIsingLM | IsingClassifier
 _M = TypeVar("_M", FactoredAttention, PottsIsingLM, IsingClassifier)
 
 NEW_SEQUENCES, TRAINING_SEQUENCES = 10_000, 8_000
+JUDGED = 20_000  # positions of a text, evenly spaced, at which baselines are judged
+SWEEP = 0.25  # of a budget, for each rate that a baseline tries before it is trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,7 @@ class PlantedTask:
         self.backend(device)
         show("factored attention on planted sequences ...")
         made = small_studies.planted_rows(cpu_s=budget_s, seeds=seeds)
-        return [_row(self, TWO_PHASE, entry) for entry in made]
+        return [row_of(entry, self.name, self.metric, TWO_PHASE) for entry in made]
 
     def backprop_rows(
         self, budget_s: float, seeds: Sequence[int], device: str, show: Show
@@ -159,10 +161,20 @@ class PlantedTask:
             train = language.sequences(TRAINING_SEQUENCES, seed).astype(np.int64)
             test = language.sequences(NEW_SEQUENCES, seed + 1_000_003).astype(np.int64)
             made = baseline_rows.masked_rows(
-                train, test, language.colours, Budget(cpu_s=budget_s), [seed]
+                train,
+                test,
+                language.colours,
+                Budget(cpu_s=budget_s),
+                [seed],
+                sweep_budget=Budget(cpu_s=SWEEP * budget_s),
             )
             true = np.take_along_axis(language.log_law(test), test[..., None], -1).mean()
-            found.append([_row(self, BACKPROP, entry, zero=-float(true)) for entry in made])
+            found.append(
+                [
+                    row_of(entry, self.name, self.metric, BACKPROP, zero=-float(true))
+                    for entry in made
+                ]
+            )
         return [merged(same) for same in zip(*found, strict=True)]
 
 
@@ -224,7 +236,7 @@ class TextTask:
                 self.corpus, cpu_s=budget_s, seeds=seeds, names=[name], device=self.backend(device)
             )
             learning = COUNTS if name == "Kneser-Ney" else TWO_PHASE
-            rows.append(_row(self, learning, entry))
+            rows.append(row_of(entry, self.name, self.metric, learning))
         return rows
 
     def backprop_rows(
@@ -233,9 +245,22 @@ class TextTask:
         from isingnpu.npu import baseline_rows
 
         show("transformers on the text ...")
-        budget = Budget(cpu_s=budget_s)
-        made = baseline_rows.text_rows(self.corpus, budget, seeds, device=self.backend(device))
-        return [_row(self, BACKPROP, entry) for entry in made]
+        corpus, budget, device = self.corpus, Budget(cpu_s=budget_s), self.backend(device)
+        judged = baseline_rows.spaced(corpus.positions(text_study.judged_context()), JUDGED)
+        known = baseline_rows.text_candidates(corpus.colours)
+        field = KBodyField().fit(corpus.tokens, corpus.colours, corpus.train).table(corpus)
+        best = "transformer, 4-token inputs"
+        made = baseline_rows.text_rows(corpus, budget, seeds, positions=judged, device=device)
+        made += baseline_rows.text_rows(
+            corpus,
+            budget,
+            seeds,
+            candidates={best: known[best]},
+            positions=judged,
+            field=field,
+            device=device,
+        )
+        return [row_of(entry, self.name, self.metric, BACKPROP) for entry in made]
 
 
 @dataclass(eq=False)
@@ -290,7 +315,7 @@ class ImageTask:
             made = image_study.image_rows(
                 self.images, cpu_s=budget_s, seeds=seeds, names=[name], device=self.backend(device)
             )
-            rows += [_row(self, TWO_PHASE, entry) for entry in made]
+            rows += [row_of(entry, self.name, self.metric, TWO_PHASE) for entry in made]
         return rows
 
     def backprop_rows(
@@ -300,9 +325,13 @@ class ImageTask:
 
         show("networks on the images ...")
         made = baseline_rows.image_rows(
-            self.images, Budget(cpu_s=budget_s), seeds, device=self.backend(device)
+            self.images,
+            Budget(cpu_s=budget_s),
+            seeds,
+            sweep_budget=Budget(cpu_s=SWEEP * budget_s),
+            device=self.backend(device),
         )
-        return [_row(self, BACKPROP, entry) for entry in made]
+        return [row_of(entry, self.name, self.metric, BACKPROP) for entry in made]
 
 
 def _known(design: str, designs: Sequence[str]) -> str:
@@ -317,37 +346,3 @@ def _is(machine: Machine, kind: type[_M]) -> _M:
             f"a {type(machine).__name__} does not fit this task: a {kind.__name__} does"
         )
     return machine
-
-
-def _row(task: Task, learning: str, entry: Mapping[str, Any], zero: float = 0.0) -> Row:
-    """A row of a study. zero: what is taken from its scores; shares become percent."""
-    scores = [float(x) for x in entry.get("scores", entry.get("bpc", ()))]
-    scale = 100.0 if entry.get("metric") == "accuracy" and task.metric == "accuracy %" else 1.0
-    events = entry["events"]
-    parts = [events] if isinstance(events, Mapping) else list(events)
-    names = [f.name for f in fields(Events)]
-    mean = {name: round(sum(part.get(name, 0) for part in parts) / len(parts)) for name in names}
-    curves = tuple(
-        tuple(_moved(Point(**point), zero, scale) for point in curve)
-        for curve in entry.get("curves", ())
-    )
-    joules = [j for j in entry.get("joules", {}).values() if not isinstance(j, str)]
-    return Row(
-        task.name,
-        str(entry["name"]),
-        learning,
-        task.metric,
-        tuple(scale * (score - zero) for score in scores),
-        int(entry["params"]),
-        float(np.mean(entry["cpu_s"]))
-        + float(entry.get("field_cpu_s", 0.0)) * (learning != COUNTS),
-        mean["samples"],
-        Events(**mean),
-        joules[0] if joules else None,
-        curves,
-    )
-
-
-def _moved(point: Point, zero: float, scale: float) -> Point:
-    score = None if point.score is None else scale * (point.score - zero)
-    return replace(point, score=score)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isingnpu.npu.budget import Budget, Events
+from isingnpu.npu.committee import Committee
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
 from isingnpu.npu.language import PottsIsingLM
@@ -101,9 +102,7 @@ def text_rows(
     unknown = [n for n in chosen if n not in known and n != "Kneser-Ney"]
     if unknown:
         raise ValueError(f"unknown machines {unknown}, allowed are Kneser-Ney, {', '.join(known)}")
-    least = max(
-        [context or 0, KBodyField().order] + [d.spec.reach for d in known.values()]
-    )  # all rows at the same positions
+    least = max(context or 0, judged_context(window))
     rows = []
     for name in chosen:
         row = (
@@ -117,6 +116,29 @@ def text_rows(
     return rows
 
 
+def judged_context(window: int = 1024) -> int:
+    """Tokens that the machine with the longest reach sees: all are judged where so many are."""
+    return max([KBodyField().order] + [d.spec.reach for d in designs(window).values()])
+
+
+def committee_row(
+    corpus: Corpus,
+    name: str,
+    *,
+    cpu_s: float,
+    members: int = 4,
+    seeds: Sequence[int] = (0, 1, 2),
+    context: int | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """A row as those of `text_rows` for committees of machines of one of `designs()`, trained one
+    by one for cpu_s / members seconds each; KeyError for an unknown design."""
+    least = max(context or 0, judged_context())
+    budget = Budget(cpu_s / members)
+    row = _row(designs()[name], corpus, budget, seeds, least, device, members)
+    return row | {"name": f"committee of {members}: {name}", "budget": {"cpu_s": cpu_s}}
+
+
 def _row(
     design: Design,
     corpus: Corpus,
@@ -124,6 +146,7 @@ def _row(
     seeds: Sequence[int],
     context: int,
     device: str,
+    members: int = 1,
 ) -> dict[str, Any]:
     counts, field_cpu_s = None, 0.0
     if design.counted:
@@ -138,15 +161,19 @@ def _row(
     compile_for(spec, design.training, corpus, device)  # before the clock runs
     losses, events, seconds = [], [], []
     for seed in seeds:
-        machine = PottsIsingLM(spec, design.training, counts=counts, seed=seed, device=device)
-        progress = machine.fit(corpus, budget)
-        losses.append(machine.losses(corpus, context))
-        events.append(progress.events)
-        seconds.append(progress.cpu_s)
+        machines = [
+            PottsIsingLM(spec, design.training, counts=counts, seed=one, device=device)
+            for one in range(members * seed, members * (seed + 1))
+        ]
+        spent = [machine.fit(corpus, budget) for machine in machines]
+        judged = Committee(machines) if members > 1 else machines[0]
+        losses.append(judged.losses(corpus, context))
+        events.append(sum((progress.events for progress in spent), Events()))
+        seconds.append(sum(progress.cpu_s for progress in spent))
     return {
         "name": design.name,
-        "params": machine.n_couplings,
-        "entries": machine.n_table_entries,
+        "params": members * machines[0].n_couplings,
+        "entries": members * machines[0].n_table_entries,
         "budget": {"cpu_s": budget.cpu_s, "steps": budget.steps},
         "seeds": list(seeds),
         "field_cpu_s": field_cpu_s,
