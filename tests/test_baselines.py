@@ -38,6 +38,8 @@ from isingnpu.npu.baseline_transformer import Transformer, rotated, rotation  # 
 from isingnpu.npu.budget import Budget  # noqa: E402
 from isingnpu.npu.corpus import Corpus  # noqa: E402
 from isingnpu.npu.images import ImageSet, planted_images  # noqa: E402
+from isingnpu.npu.tasks import TextTask  # noqa: E402
+from isingnpu.npu.text_study import judged_context  # noqa: E402
 
 Q = 5
 SMALL = Transformer(Q, Q, width=16, layers=2, heads=2, context=12)
@@ -443,3 +445,26 @@ def test_rows_of_small_tasks_count_parameters_samples_and_the_goal():
     assert [row["goal_cpu_s"] for row in never] == [[None, None]] * 2
     assert always[0]["name"] != always[1]["name"]
     json.dumps([masked, *always])
+
+
+def test_a_comparison_judges_networks_where_machines_are_judged(monkeypatch) -> None:
+    """Rows with and without the count field, all at positions with the longest machine's reach of
+    the judged part before them."""
+    seen = []
+
+    def scored(self, corpus, positions):
+        seen.append(positions)
+        return 1.0 if self.field is None else 0.5
+
+    monkeypatch.setattr(TextBaseline, "bpc", scored)
+    corpus = chain(12_000, 9_000)
+    rows = TextTask(corpus).backprop_rows(1e-3, [0], "cpu", lambda text: None)
+    assert {row.name: row.scores for row in rows} == {
+        "transformer": (1.0,),
+        "transformer, 4-token inputs": (1.0,),
+        "wide transformer, 4-token inputs": (1.0,),
+        "window perceptron": (1.0,),
+        "transformer, 4-token inputs + field": (0.5,),
+    }
+    wanted = corpus.positions(judged_context())
+    assert all(np.array_equal(at, wanted) for at in seen)

@@ -75,6 +75,18 @@ def test_a_held_out_position_gets_the_counts_of_the_other_folds() -> None:
             np.testing.assert_allclose(logs[t - ORDER, 0], np.log(wanted), atol=8 * 2.0**-11)
 
 
+def test_a_table_is_held_out_where_the_field_was_fitted() -> None:
+    x = text(400)
+    corpus = Corpus("text", x, tuple("abcdef"[:Q]), 300, 380)
+    field = KBodyField(ORDER, low=LOW, folds=FOLDS).fit(x, Q, 300)
+    table = field.table(corpus)
+    assert table.shape == (400, Q)
+    assert not table[:ORDER].any()
+    assert not table[380:].any()
+    assert np.array_equal(table[ORDER:300], field.log_probabilities(x, ORDER, 300, held_out=True))
+    assert np.array_equal(table[300:380], field.log_probabilities(x, 300, 380))
+
+
 def test_held_out_fields_do_not_depend_on_their_own_fold() -> None:
     """Tokens rotated inside fold 2: what its first position gets stays the same bits."""
     x = text(400)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,13 @@ from isingnpu.npu.learning import LocalAdam, WeakFeedback
 from isingnpu.npu.ngram_fields import NgramFields
 from isingnpu.npu.selectors import Selectors
 from isingnpu.npu.text_net import TextSpec
-from isingnpu.npu.text_study import designs, text_error, text_rows
+from isingnpu.npu.text_study import (
+    committee_row,
+    designs,
+    judged_context,
+    text_error,
+    text_rows,
+)
 from isingnpu.npu.text_training import TextTraining
 from isingnpu.npu.units import HardTower
 from isingnpu.rng import Stream
@@ -150,6 +157,8 @@ def test_probabilities_are_normalised_and_do_not_depend_on_how_a_text_is_cut() -
     future[5000:] = 0
     same = machine.log_probabilities(future, 4100, 5000)
     np.testing.assert_allclose(same, whole[:900], atol=1e-4)
+    guesses = machine.predict(corpus.tokens, 4100, 5900)
+    assert np.array_equal(guesses, whole.argmax(1))
 
 
 def test_a_count_field_alone_is_passed_on() -> None:
@@ -264,6 +273,25 @@ def test_rows_of_the_study() -> None:
     assert gains["positions"] == rows[0]["positions"]
     with pytest.raises(ValueError, match="unknown machines"):
         text_rows(corpus, cpu_s=1, names=["transformer"])
+
+
+def test_a_row_of_committees_is_that_of_their_members() -> None:
+    corpus, name = chain(), "selectors, hidden"
+    made: dict[str, Any] = committee_row(
+        corpus, name, cpu_s=1e6, members=2, seeds=(0, 2), window=16, steps=3
+    )
+    design = designs(16)[name]
+    members = []
+    for seed in (4, 5):
+        machine = PottsIsingLM(replace(design.spec, colours=Q), design.training, seed=seed)
+        machine.fit(corpus, Budget(steps=3))
+        members.append(machine)
+    losses = Committee(members).losses(corpus, judged_context(16))
+    assert made["bpc"][1] == losses.mean()
+    assert made["positions"] == len(losses)
+    assert made["params"] == sum(machine.n_couplings for machine in members)
+    assert made["tokens"] == [2 * 3 * 512] * 2
+    assert made["name"] == f"committee of 2: {name}"
 
 
 def test_error_over_a_text_counts_correlated_positions_once() -> None:

@@ -131,6 +131,11 @@ def test_episodes_hold_each_key_once_and_the_answer_is_its_value() -> None:
     assert all(len(set(keys)) == 3 for keys in e.keys.tolist())
     assert ((e.keys == e.query[:, None]).sum(1) == 1).all()
     assert np.array_equal(e.values[e.keys == e.query[:, None]], e.answer)
+    x = e.tokens(5)
+    assert x.shape == (500, 7)
+    assert x[:, 1:-1:2].min() == 5
+    for row, answer in zip(x, e.answer, strict=True):
+        assert dict(zip(row[0:-1:2], row[1::2], strict=True))[row[-1]] == 5 + answer
     with pytest.raises(ValueError, match="different keys"):
         recall_episodes(5, pairs=6, symbols=5, draw=Draw(1, Stream.DATA))
 

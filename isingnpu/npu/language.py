@@ -58,7 +58,7 @@ class _Reading:
 
 
 class PottsIsingLM:
-    """fit, bpc, log_probabilities, sample, save, load.
+    """fit, predict, log_probabilities, bpc, score, sample, save, load.
 
     seed: 64-bit key of all its random numbers. With a budget in steps, training is the same bits
     on one device every time, whether interrupted or not."""
@@ -225,6 +225,10 @@ class PottsIsingLM:
         which need `reach` tokens before them."""
         parts = [scores for _, scores in self._scored(tokens, low, high)]
         return np.concatenate(parts)
+
+    def predict(self, tokens: Array, low: int, high: int) -> Array:
+        """(high - low,) the most probable token at the positions low..high - 1."""
+        return np.concatenate([g.argmax(1) for _, g in self._scored(tokens, low, high)])
 
     def _scored(self, tokens: Array, low: int, high: int) -> Iterator[tuple[Array, Array]]:
         """(positions, log p (n, q) float64) in pieces."""

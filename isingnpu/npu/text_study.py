@@ -128,15 +128,18 @@ def committee_row(
     cpu_s: float,
     members: int = 4,
     seeds: Sequence[int] = (0, 1, 2),
+    window: int = 1024,
     context: int | None = None,
+    steps: int | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """A row as those of `text_rows` for committees of machines of one of `designs()`, trained one
-    by one for cpu_s / members seconds each; KeyError for an unknown design."""
-    least = max(context or 0, judged_context())
-    budget = Budget(cpu_s / members)
-    row = _row(designs()[name], corpus, budget, seeds, least, device, members)
-    return row | {"name": f"committee of {members}: {name}", "budget": {"cpu_s": cpu_s}}
+    by one for cpu_s / members seconds each; KeyError for an unknown design. The members of seed s
+    have the seeds members s + 0, 1, .. members - 1."""
+    least = max(context or 0, judged_context(window))
+    budget = Budget(cpu_s / members, steps)
+    row = _row(designs(window)[name], corpus, budget, seeds, least, device, members)
+    return row | {"name": f"committee of {members}: {name}"}
 
 
 def _row(
@@ -184,11 +187,12 @@ def _row(
 
 def compile_for(spec: TextSpec, training: TextTraining, corpus: Corpus, device: str) -> None:
     """Two steps on the beginning of the text: the kernels of such a machine are compiled."""
-    if spec.count_states:
-        return
     if corpus.end > WARM:
         corpus = replace(corpus, tokens=corpus.tokens[:WARM], train=WARM // 2, end=WARM)
-    PottsIsingLM(spec, training, device=device).fit(corpus, Budget(steps=2))
+    counts = None
+    if spec.count_states:
+        counts = KBodyField().fit(corpus.tokens, corpus.colours, corpus.train)
+    PottsIsingLM(spec, training, counts=counts, device=device).fit(corpus, Budget(steps=2))
 
 
 def _counted_row(corpus: Corpus, context: int) -> dict[str, Any]:
