@@ -92,6 +92,20 @@ class Program:
             total += int(np.bitwise_count(both).sum(dtype=np.int64))
         return total
 
+    def energy(self) -> tuple[Array, int]:
+        """(colours, 1 + slots) int64 twice the weights of the bonds that each colour counts, first
+        whether it counts any; and the energy with every bond satisfied. A bond is counted by its
+        higher colour, which a sweep visits last: then both spins are final."""
+        factors = np.zeros((self.colouring.colours, 1 + len(self.slots)), np.int64)
+        satisfied = 0
+        for colour, terms in enumerate(self.terms):
+            for k, (slot, term) in enumerate(zip(self.slots, terms, strict=True)):
+                if term.source < colour:
+                    factors[colour, 1 + k] = 2 * slot.weight
+                    satisfied -= slot.weight * self.bonds(colour, k)
+        factors[:, 0] = factors[:, 1:].any(axis=1)
+        return factors, satisfied
+
     @property
     def classes(self) -> Classes:
         """How v is counted."""

@@ -54,7 +54,7 @@ class Tables:
             [[max(term.source, 0) for term in terms] for terms in program.terms], np.int64
         )
         self.ends = self._ends()
-        self.factors, self.constant = self._energy()
+        self.factors, self.constant = program.energy()
 
     def _keep(self, memory: Array) -> int:
         self.kept.append(memory)
@@ -89,21 +89,6 @@ class Tables:
             ends[3:5] = 8 * (last % c.words), last // c.words
             ends[5] = np.uint64(2**64 - 1) if self.program.seam else 0
         return ends
-
-    def _energy(self) -> tuple[Array, int]:
-        """(colours, 1 + slots) twice the weights of what each colour counts, first whether there
-        is any; and the energy with every bond satisfied. A bond is counted by its higher colour,
-        which a sweep visits last: then both spins are final."""
-        p = self.program
-        factors = np.zeros((p.colouring.colours, 1 + len(p.slots)), np.int64)
-        constant = 0
-        for colour, terms in enumerate(p.terms):
-            for k, (slot, term) in enumerate(zip(p.slots, terms, strict=True)):
-                if term.source < colour:
-                    factors[colour, 1 + k] = 2 * slot.weight
-                    constant -= slot.weight * p.bonds(colour, k)
-        factors[:, 0] = factors[:, 1:].any(axis=1)
-        return factors, constant
 
     def descriptors(self, spins: Array) -> Array:
         """(colours, fields) for the spins of one replica."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from isingnpu.bitlogic import words_of
 from isingnpu.bonds import Bonds, cluster_bonds, improved_moments
 from isingnpu.dynamics import bond_thresholds
 
+from .calls import Series, cuts, joined
 from .device import Code, Device, Properties, put_states, require, scalars
 
 Array = NDArray[Any]
@@ -218,50 +218,34 @@ class SwendsenWangPlan:
         k = 0 if weights is None else len(weights)
         sent = self.device.put(np.ascontiguousarray(weights, np.float64)) if k else None
         empty = np.zeros((replicas, 0), np.int64)
-        parts: list[tuple[Array, ...]] = [(empty,) * 5 + (empty.astype(np.float64),)]
+        parts, of_clusters = [], []
         counts, projections = Counts(), []
-        for begin, end in self._cuts(betas, first, every if k else 0):
+        for begin, end in cuts(len(betas), self._most(betas), first, every if k else 0):
             with self.device.current():
-                series, counted = self._sweep(betas[begin:end], first + begin, every, track)
+                series, sums, counted = self._sweep(betas[begin:end], first + begin, every, track)
             parts.append(series)
+            of_clusters.append(sums)
             counts = counts + self._counts(end - begin, *counted)
             if k and every and (first + end) % every == 0:
                 projections.append(self._project(sent, k))
-        energy, magnetization, flips, squares, path, fourths = (
-            np.concatenate([part[at] for part in parts], axis=1) for at in range(6)
-        )
         improved = None
         if self.request.improved:
+            squares, fourths = (
+                np.concatenate([empty, *(sums[at] for sums in of_clusters)], axis=1)
+                for at in range(2)
+            )
             improved = improved_moments(squares, fourths, self.request.model.n)
-        return Measured(
-            energy=energy,
-            magnetization=magnetization,
-            flips=flips,
-            projections=np.stack(projections, axis=1)
-            if projections
-            else np.zeros((replicas, energy.shape[1], k)),
-            path=path,
-            counts=counts,
-            improved=improved,
-        )
+        return joined(parts, projections, counts, replicas, k, improved)
 
-    def _cuts(self, betas: Array | Ladder, first: int, every: int) -> Iterator[tuple[int, int]]:
-        """Ranges of sweeps for one launch: up to each sample whose spins are weighed, and not
-        more than memory holds tables for."""
+    def _most(self, betas: Array | Ladder) -> int:
+        """Sweeps of one launch: no more than memory holds tables for."""
         width = math.prod(betas.shape[1:]) * len(self.magnitude)
-        most = max(1, PIECE // max(len(self.request.replicas), width, 1))
-        begin = 0
-        while begin < len(betas):
-            end = min(len(betas), begin + most)
-            if every:
-                end = min(end, begin + every - (first + begin) % every)
-            yield begin, end
-            begin = end
+        return PIECE // max(len(self.request.replicas), width, 1)
 
     def _sweep(
         self, betas: Array | Ladder, first: int, every: int, track: bool
-    ) -> tuple[tuple[Array, ...], tuple[int, int]]:
-        """One launch: (energy, magnetization, flips, squares, path, fourths), and all flips and
+    ) -> tuple[Series, tuple[Array, Array], tuple[int, int]]:
+        """One launch: energy, magnetization, flips and path; squares and fourths; all flips and
         Philox calls."""
         put, zeros, request, shape = self.device.put, self.device.zeros, self.request, self.shape
         replicas, sites = len(request.replicas), 64 * self.words
@@ -295,9 +279,12 @@ class SwendsenWangPlan:
             shared_mem=shared, together=shape.blocks > 1,
         )  # fmt: skip
         get = self.device.get
-        seen = [get(part)[:, :samples] for part in series]
-        seen += [get(path)[:, : sweeps if track else 0], get(fourths)[:, :samples]]
-        return tuple(seen), (int(get(total).sum()), int(get(counts)[0]))
+        energy, magnetization, flips, squares, fourth = (
+            get(part)[:, :samples] for part in (*series, fourths)
+        )
+        walked = get(path)[:, : sweeps if track else 0]
+        counted = int(get(total).sum()), int(get(counts)[0])
+        return (energy, magnetization, flips, walked), (squares, fourth), counted
 
     def _project(self, weights: Any, k: int) -> Array:
         """(replicas, k) sums of weights; pieces are added in order, so that the result does not

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from isingnpu.backend import Counts, Ladder, Request, threshold_rows
 
 from ..limits import estimates, exact_limits
+from .calls import Series
 from .device import Code, Device, Properties, filled, require, scalars
 from .lanes_model import LaneModel
-from .replicas import LANE_BYTES, PIECE, WEIGHED, ReplicaPlan, Series
+from .replicas import LANE_BYTES, PIECE, WEIGHED, ReplicaPlan
 
 Array = NDArray[Any]
 
@@ -133,10 +134,6 @@ class LanePlan(ReplicaPlan):
         memory[energy] = self.device.put(self.device.get(doubled) // 2)
 
     # Sweeps
-
-    def _numbers(self, columns: int) -> int:
-        model = self.request.model.quantized
-        return columns * (2 * model.bound + 1 if model.table else 1)
 
     def _sweep(
         self, betas: Array | Ladder, first: int, every: int, track: bool

@@ -15,6 +15,7 @@ from isingnpu.layout import Layout
 from isingnpu.model import IsingModel
 from isingnpu.program import Program, model_program
 
+from .calls import Series, cuts, joined
 from .device import Code, Device, put_states, require, scalars
 from .logic import program_header
 from .records import make_records
@@ -105,7 +106,7 @@ class LatticePlan:
         self._require(entries.nbytes + planes.nbytes, len(self.request.replicas))
         put = self.device.put
         self.tables = [put(entries), put(planes)]
-        factors, self.constant = _energy(p)
+        factors, self.constant = p.energy()
         self.factors = put(factors)
         self.phases = put(c.phases.astype(np.uint32))
         columns = c.shape[-1] // c.period  # of a row that goes around
@@ -199,36 +200,19 @@ class LatticePlan:
         betas = betas if isinstance(betas, Ladder) else np.asarray(betas, np.float64)
         replicas = len(self.request.replicas)
         k = 0 if weights is None else len(weights)
-        begin, parts, projections, counts = 0, [], [], Counts()
-        while begin < len(betas):
-            end = min(len(betas), begin + max(1, PIECE // replicas))
-            if k and every:  # up to each sample, whose spins are weighed
-                end = min(end, begin + every - (first + begin) % every)
+        parts, projections, counts = [], [], Counts()
+        for begin, end in cuts(len(betas), PIECE // replicas, first, every if k else 0):
             series, part_counts = self._sweep(betas[begin:end], first + begin, every, track)
             parts.append(series)
             counts = counts + part_counts
             if k and every and (first + end) % every == 0:
                 assert weights is not None
                 projections.append(self.state().spins @ np.asarray(weights, np.float64).T)
-            begin = end
-        empty = np.zeros((replicas, 0), np.int64)
-        energy, magnetization, flips, path = (
-            np.concatenate([empty, *(part[at] for part in parts)], axis=1) for at in range(4)
-        )
-        return Measured(
-            energy=energy,
-            magnetization=magnetization,
-            flips=flips,
-            projections=np.stack(projections, axis=1)
-            if projections
-            else np.zeros((replicas, energy.shape[1], k)),
-            path=path,
-            counts=counts,
-        )
+        return joined(parts, projections, counts, replicas, k)
 
     def _sweep(
         self, betas: Array | Ladder, first: int, every: int, track: bool
-    ) -> tuple[tuple[Array, Array, Array, Array], Counts]:
+    ) -> tuple[Series, Counts]:
         """One launch: (energy, magnetization, flips, path) of the replicas, and its counts."""
         put, zeros, get = self.device.put, self.device.zeros, self.device.get
         request, p = self.request, self.program
@@ -286,17 +270,3 @@ def _blocks(resident: int, items: int, replicas: int) -> int:
     """One block where replicas fill the device or are small; else as many as are resident."""
     room = resident // replicas
     return max(1, min(-(-items // THREADS), room)) if items > 4 * THREADS else 1
-
-
-def _energy(p: Program) -> tuple[Array, int]:
-    """(colours, 1 + slots) twice the weights of what each colour counts, first whether there is
-    any; and the energy with every bond satisfied. A bond is counted by its higher colour."""
-    factors = np.zeros((p.colouring.colours, 1 + len(p.slots)), np.int64)
-    constant = 0
-    for colour, terms in enumerate(p.terms):
-        for k, (slot, term) in enumerate(zip(p.slots, terms, strict=True)):
-            if term.source < colour:
-                factors[colour, 1 + k] = 2 * slot.weight
-                constant -= slot.weight * p.bonds(colour, k)
-    factors[:, 0] = factors[:, 1:].any(axis=1)
-    return factors, constant

@@ -13,9 +13,10 @@ from isingnpu.dynamics import Thresholds, thresholds
 from isingnpu.layout import PLANE_BOUND
 
 from ..limits import leaves, needed
+from .calls import Series
 from .device import Code, Device, Properties, filled, require, scalars
 from .planes_lists import BITS, PlaneLists, plane_lists
-from .replicas import LANE_BYTES, PIECE, WEIGHED, ReplicaPlan, Series
+from .replicas import LANE_BYTES, PIECE, WEIGHED, ReplicaPlan
 
 Array = NDArray[Any]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,10 @@ from numpy.typing import NDArray
 
 from isingnpu.backend import Counts, Ladder, Measured, Request, State, threshold_rows
 
+from .calls import Series, cuts, joined
 from .device import Code, Device, put_states
 
 Array = NDArray[Any]
-Series = tuple[Array, Array, Array, Array]  # energy, magnetization, flips, path of own replicas
 
 PIECE = 1 << 22  # numbers in the larger arrays of one launch
 LANE_BYTES = 128  # of each lane besides its states: energies, flips, magnetizations
@@ -67,7 +66,8 @@ class ReplicaPlan:
 
     def _numbers(self, columns: int) -> int:
         """Numbers in tables of one sweep, if betas have so many columns."""
-        raise NotImplementedError
+        model = self.request.model.quantized
+        return columns * (2 * model.bound + 1 if model.table else 1)
 
     def _sweep(
         self, betas: Array | Ladder, first: int, every: int, track: bool
@@ -153,40 +153,18 @@ class ReplicaPlan:
             self.weights = self.device.put(np.ascontiguousarray(ordered))
         parts = []
         counts, projections = Counts(), []
-        for begin, end in self._cuts(betas, first, every if k else 0):
+        for begin, end in cuts(len(betas), self._most(betas), first, every if k else 0):
             with self.device.current():
                 series, flips = self._sweep(betas[begin:end], first + begin, every, track)
             parts.append(series)
             counts = counts + self._counts(end - begin, *flips)
             if k and every and (first + end) % every == 0:
                 projections.append(self._project(k))
-        empty = np.zeros((len(self.request.replicas), 0), np.int64)
-        energy, magnetization, flips_between, path = (
-            np.concatenate([empty, *(part[at] for part in parts)], axis=1) for at in range(4)
-        )
-        return Measured(
-            energy=energy,
-            magnetization=magnetization,
-            flips=flips_between,
-            projections=np.stack(projections, axis=1)
-            if projections
-            else np.zeros((len(self.request.replicas), energy.shape[1], k)),
-            path=path,
-            counts=counts,
-        )
+        return joined(parts, projections, counts, len(self.request.replicas), k)
 
-    def _cuts(self, betas: Array | Ladder, first: int, every: int) -> Iterator[tuple[int, int]]:
-        """Ranges of sweeps for one launch: up to each sample whose spins are weighed, and not
-        more than memory holds tables for."""
-        numbers = self._numbers(math.prod(betas.shape[1:]))
-        most = max(1, PIECE // max(self.lanes, numbers))
-        begin = 0
-        while begin < len(betas):
-            end = min(len(betas), begin + most)
-            if every:
-                end = min(end, begin + every - (first + begin) % every)
-            yield begin, end
-            begin = end
+    def _most(self, betas: Array | Ladder) -> int:
+        """Sweeps of one launch: no more than memory holds tables for."""
+        return PIECE // max(self.lanes, self._numbers(math.prod(betas.shape[1:])))
 
     def _wide(self, rows: Any) -> Any:
         """Rows of thresholds (sweeps, 1 or replicas) on the device, with columns for all lanes if
