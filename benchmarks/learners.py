@@ -39,7 +39,7 @@ from isingnpu.npu.count_field import KBodyField
 from isingnpu.npu.draws import Draw
 from isingnpu.npu.images import ImageSet, read_images
 from isingnpu.npu.recall import recall_episodes
-from isingnpu.npu.tasks import JUDGED, PlantedTask
+from isingnpu.npu.tasks import JUDGED, MARKS, PlantedTask
 from isingnpu.rng import Stream
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "npu.md"
@@ -109,8 +109,9 @@ def _images(data: Data, name: str, title: str, cpu_s: float, designs: Iterable[s
     def spins(design: str, seeds: Seeds) -> list[Row]:
         dense = design in DENSE_DESIGNS
         made = image_study.image_rows(
-            data.images(name), cpu_s=cpu_s * 5 / 6 if dense else cpu_s, seeds=seeds, names=[design]
-        )
+            data.images(name), cpu_s=cpu_s * 5 / 6 if dense else cpu_s, seeds=seeds,
+            names=[design], marks=MARKS,
+        )  # fmt: skip
         return [row_of(entry, title, ACCURACY, TWO_PHASE) for entry in made]
 
     def network(kind: str, seeds: Seeds) -> list[Row]:
@@ -119,7 +120,7 @@ def _images(data: Data, name: str, title: str, cpu_s: float, designs: Iterable[s
 
         made = image_rows(
             data.images(name), Budget(cpu_s=cpu_s), seeds, networks={kind: NETWORKS[kind]},
-            sweep_budget=Budget(cpu_s=cpu_s / 4),
+            sweep_budget=Budget(cpu_s=cpu_s / 4), marks=MARKS,
         )  # fmt: skip
         return [row_of(entry, title, ACCURACY, BACKPROP) for entry in made]
 
@@ -177,8 +178,9 @@ def _readers(
 
         def rows(seeds: Seeds) -> list[Row]:
             made = text_study.text_rows(
-                data.text, cpu_s=cpu_s, seeds=seeds, names=[name], window=window, context=CONTEXT
-            )
+                data.text, cpu_s=cpu_s, seeds=seeds, names=[name], window=window,
+                context=CONTEXT, marks=MARKS,
+            )  # fmt: skip
             return [replace(row_of(one, title, BITS, learning), name=label) for one in made]
 
         return Learner(label, rows)
@@ -201,7 +203,7 @@ def _readers(
             made = text_rows(
                 data.text, Budget(cpu_s=cpu_s), seeds, candidates={name: chosen},
                 positions=spaced(data.text.positions(CONTEXT), JUDGED),
-                field=data.field if field else None,
+                field=data.field if field else None, marks=MARKS if context == 64 else 0,
             )  # fmt: skip
             return [replace(row_of(one, title, BITS, BACKPROP), name=label) for one in made]
 
@@ -214,7 +216,7 @@ def _planted(share: float) -> Table:
     task = PlantedTask()
 
     def spins(name: str, seeds: Seeds) -> list[Row]:
-        made = small_studies.planted_rows(cpu_s=4 * share, seeds=seeds, names=[name])
+        made = small_studies.planted_rows(cpu_s=4 * share, seeds=seeds, names=[name], marks=8)
         return [row_of(entry, task.name, task.metric, TWO_PHASE) for entry in made]
 
     def networks(seeds: Seeds) -> list[Row]:

@@ -459,6 +459,7 @@ def test_a_comparison_judges_networks_where_machines_are_judged(monkeypatch) -> 
     monkeypatch.setattr(TextBaseline, "bpc", scored)
     corpus = chain(12_000, 9_000)
     rows = TextTask(corpus).backprop_rows(1e-3, [0], "cpu", lambda text: None)
+    assert all(row.curve[0][-1].score == row.scores[0] for row in rows)
     assert {row.name: row.scores for row in rows} == {
         "transformer": (1.0,),
         "transformer, 4-token inputs": (1.0,),

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from isingnpu.npu.budget import Budget, Events, Point, Progress
+from isingnpu.npu.budget import Budget, Events, Marks, Point, Progress
 from isingnpu.npu.comparison import (
     BACKPROP,
     TWO_PHASE,
@@ -108,6 +108,35 @@ def test_a_pause_costs_nothing_seen_from_inside_or_after() -> None:
                 pass
             assert progress.cpu_s - before < 0.05
         assert progress.cpu_s - before < 0.05
+
+
+def test_marks_score_off_the_budget_when_a_part_of_it_is_spent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A clock set by hand: ten steps of a second, each scoring takes a hundred."""
+    clocks = SimpleNamespace(now=3.0)
+    clocks.process_time = clocks.perf_counter = lambda: clocks.now
+    monkeypatch.setattr("isingnpu.npu.budget.time", clocks)
+
+    def score() -> float:
+        clocks.now += 100.0
+        return clocks.now
+
+    marks = Marks(4, score)
+    with Progress(Budget(cpu_s=10)) as progress:
+        while not progress.spent:
+            clocks.now += 1.0
+            progress.count(Events(draws=5), math.nan if progress.steps else 2.0)
+            if progress.steps == 5:
+                with progress.pause():  # as learners do that call their watch off the budget
+                    marks(progress)
+            else:
+                marks(progress)
+    assert progress.steps == 10
+    assert progress.curve == [
+        Point(3, 3.0, 15, None, 106.0), Point(5, 5.0, 25, None, 208.0),
+        Point(8, 8.0, 40, None, 311.0),
+    ]  # fmt: skip
 
 
 def test_wall_seconds_pass_while_the_process_waits_and_are_kept(

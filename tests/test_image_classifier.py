@@ -238,7 +238,7 @@ def test_blocks_as_json() -> None:
 
 
 def test_study_has_a_row_for_every_readout() -> None:
-    rows = image_rows(IMAGES, cpu_s=0.2, seeds=(0, 1), names=["dense"])
+    rows = image_rows(IMAGES, cpu_s=0.2, seeds=(0, 1), names=["dense"], marks=2)
     assert [row["name"] for row in rows] == list(designs()["dense"].readouts)
     for row in rows:
         assert len(row["scores"]) == len(row["events"]) == 2
@@ -246,3 +246,7 @@ def test_study_has_a_row_for_every_readout() -> None:
         assert min(row["cpu_s"]) >= 0.2
         assert row["samples"][0] == row["events"][0]["samples"]
         assert row["asking"]["flips"] > 0
+    for (*before, end), score in zip(rows[0]["curves"], rows[0]["scores"], strict=True):
+        assert all(0.1 <= half["cpu_s"] < end["cpu_s"] for half in before)
+        assert end["score"] == score
+    assert rows[1]["curves"] == []

@@ -275,6 +275,22 @@ def test_rows_of_the_study() -> None:
         text_rows(corpus, cpu_s=1, names=["transformer"])
 
 
+def test_a_learning_curve_ends_with_the_score() -> None:
+    corpus = chain()
+    [row] = text_rows(
+        corpus, cpu_s=1e6, steps=40, seeds=(0, 1), window=16, names=["hidden alone"], marks=4
+    )
+    for curve, score in zip(row["curves"], row["bpc"], strict=True):
+        assert [point["steps"] for point in curve] == [10, 20, 30, 40]
+        assert curve[0]["score"] > curve[-1]["score"] == score
+    again = PottsIsingLM(
+        replace(designs(16)["hidden alone"].spec, colours=Q), designs(16)["hidden alone"].training
+    )
+    again.fit(corpus, Budget(steps=40), until=20)
+    # the rate at a step depends on the whole budget, so a shorter one would not do
+    assert row["curves"][0][1]["score"] == again.bpc(corpus, judged_context(16))
+
+
 def test_a_row_of_committees_is_that_of_their_members() -> None:
     corpus, name = chain(), "selectors, hidden"
     made: dict[str, Any] = committee_row(

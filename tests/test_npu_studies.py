@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def check(rows, seeds) -> None:
 
 
 def test_planted_rows_measure_from_the_exact_entropy() -> None:
-    rows = planted_rows(cpu_s=0.1, seeds=(5,), sequences=2000)
+    rows = planted_rows(cpu_s=0.1, seeds=(5,), sequences=2000, marks=2)
     check(rows, (5,))
     assert [row["name"] for row in rows] == list(PLANTED_RULES)
     for row in rows:
@@ -36,6 +38,11 @@ def test_planted_rows_measure_from_the_exact_entropy() -> None:
         assert row["loss"][0] - row["truth"][0] == pytest.approx(row["scores"][0])
         # a reader without context loses ln 6 at most; nobody gains on the truth but by chance
         assert 0 < row["scores"][0] < np.log(6) - row["truth"][0]
+        [[*before, end]] = row["curves"]  # a step that compiles may pass over the mark
+        assert all(0.05 <= half["cpu_s"] < end["cpu_s"] for half in before)
+        assert end["cpu_s"] == row["cpu_s"][0]
+        assert end["score"] == row["scores"][0]
+        json.dumps(row, allow_nan=False)
 
 
 def test_recall_rows_count_right_answers() -> None:

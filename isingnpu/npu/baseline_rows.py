@@ -150,23 +150,26 @@ def text_rows(
     sweep_budget: Budget | None = None,
     positions: Array | None = None,
     field: Field | None = None,
+    marks: int = 0,
     device: str = "cpu",
 ) -> list[Row]:
     """Bits per token at `positions` of the judged part, by default 20,000 evenly spaced ones that
     every candidate has its context for; rules are chosen on corpus.tuning(). field: as for
-    TextBaseline; the names then say so."""
+    TextBaseline; the names then say so. marks: points of the learning curve, at these
+    positions."""
     candidates = candidates or text_candidates(corpus.colours)
     context = max(one.network.context for one in candidates.values())
     judged = spaced(corpus.positions(context), 20_000) if positions is None else positions
-    held_out = corpus.tuning()
-    tuned = spaced(held_out.positions(context), 10_000)
+    tuning = corpus.tuning()
+    tuned = spaced(tuning.positions(context), 10_000)
 
     def trial(name: str, one: TextCandidate) -> Trial:
         def train(rule: Rule, seed: int, on: Corpus, at: Array, spent: Budget) -> Outcome:
             machine = TextBaseline(
                 one.network, rule, batch=one.batch, seed=seed, field=field, device=device
             )
-            progress = machine.fit(on, spent)
+            held_out = at if marks and on is corpus else None
+            progress = machine.fit(on, spent, held_out=held_out, marks=marks)
             return Outcome(machine, progress, machine.bpc(on, at))
 
         return Trial(
@@ -174,7 +177,7 @@ def text_rows(
             "bits per token",
             one.rules,
             lambda rule, seed: train(rule, seed, corpus, judged, budget),
-            lambda rule, seed: train(rule, seed, held_out, tuned, sweep_budget or budget),
+            lambda rule, seed: train(rule, seed, tuning, tuned, sweep_budget or budget),
             asdict(one.network) | {"batch": one.batch},
         )
 
@@ -191,9 +194,11 @@ def image_rows(
     sweep_budget: Budget | None = None,
     batch: int = 128,
     augment: bool = True,
+    marks: int = 0,
     device: str = "cpu",
 ) -> list[Row]:
-    """Accuracy on the test part; rules are chosen on images.validation()."""
+    """Accuracy on the test part; rules are chosen on images.validation(). marks: points of the
+    learning curve, on the test part."""
     validation = images.validation()
 
     def trial(name: str, network: ImageNetwork) -> Trial:
@@ -201,7 +206,8 @@ def image_rows(
             machine = ImageBaseline(
                 network, rule, batch=batch, augment=augment, seed=seed, device=device
             )
-            progress = machine.fit(on, spent)
+            held_out = on.test if marks and on is images else None
+            progress = machine.fit(on, spent, held_out=held_out, marks=marks)
             return Outcome(machine, progress, machine.score(on))
 
         return Trial(

@@ -76,12 +76,12 @@ class Budget:
 
 @dataclass
 class Point:
-    """One entry of a learning curve."""
+    """One entry of a learning curve. loss: None where a learner does not tell it."""
 
     steps: int
     cpu_s: float
     flips: int
-    loss: float
+    loss: float | None
     score: float | None = None
 
 
@@ -157,7 +157,8 @@ class Progress:
 
     def mark(self, loss: float, score: float | None = None) -> None:
         """Append a point to the learning curve."""
-        self.curve.append(Point(self.steps, self.cpu_s, self.events.flips, loss, score))
+        told = None if math.isnan(loss) else loss
+        self.curve.append(Point(self.steps, self.cpu_s, self.events.flips, told, score))
 
     @classmethod
     def after(cls, earlier: Progress | None, budget: Budget) -> Progress:
@@ -199,6 +200,22 @@ class Progress:
         return progress
 
 
+class Marks:
+    """A `watch` of `fit`: scores a learner whenever another of `number` equal parts of its budget
+    is spent, the last excepted, and puts it on the learning curve. Scoring costs nothing."""
+
+    def __init__(self, number: int, score: Callable[[], float]) -> None:
+        self.number, self.score, self._passed = number, score, 0
+
+    def __call__(self, progress: Progress) -> None:
+        part = int(progress.fraction * self.number)
+        if self._passed < part < self.number:
+            self._passed = part
+            with progress.pause():
+                score = self.score()
+            progress.mark(progress.loss, score)
+
+
 class _Stopwatch:
     """Seconds of a clock since it was started, without those of pauses."""
 
@@ -210,6 +227,10 @@ class _Stopwatch:
     def seconds(self) -> float:
         return (self._clock() if self._halted is None else self._halted) - self._start
 
+    @property
+    def runs(self) -> bool:
+        return self._halted is None
+
     def halt(self) -> None:
         self._halted = self._clock()
 
@@ -220,8 +241,10 @@ class _Stopwatch:
 
 
 class _Pause:
+    """Halts the watches that run; a pause within a pause changes nothing."""
+
     def __init__(self, progress: Progress) -> None:
-        self._watches = progress._cpu, progress._wall
+        self._watches = [watch for watch in (progress._cpu, progress._wall) if watch.runs]
 
     def __enter__(self) -> None:
         for watch in self._watches:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from isingnpu.npu.augment import Warp, shifts
-from isingnpu.npu.budget import Budget, Events
+from isingnpu.npu.budget import Budget, Events, Marks, Progress
 from isingnpu.npu.classifier import IsingClassifier
 from isingnpu.npu.draws import Stratified
 from isingnpu.npu.images import ImageSet
@@ -155,10 +155,12 @@ def image_rows(
     names: Iterable[str] | None = None,
     device: str = "cpu",
     warm_up: int = 2,
+    marks: int = 0,
 ) -> list[dict[str, Any]]:
     """Rows: name, design, params, cpu_s, seeds, scores on the test part of `images` in percent,
-    their mean and standard deviation, epochs, samples, samples_per_s, events of training (one
-    entry per seed) and of asking for all test labels once.
+    their mean and standard deviation, epochs, samples, samples_per_s, events of training and
+    curves (one entry per seed), events of asking for all test labels once. Curves have `marks`
+    points of couplings that are not averaged, by the first read-out, and its score at the end.
 
     names: of `designs()`, all of them by default; KeyError for another. The first `warm_up` steps
     compile kernels and are outside the budget of cpu_s seconds for every seed."""
@@ -166,12 +168,17 @@ def image_rows(
     rows = []
     for name in chosen if names is None else names:
         design = chosen[name]
-        trained = [_train(design, images, cpu_s, seed, device, warm_up) for seed in seeds]
+        trained = [_train(design, images, cpu_s, seed, device, warm_up, marks) for seed in seeds]
+        first = next(iter(design.readouts))
         for title, readout in design.readouts.items():
             asked = [_ask(machine, images, readout) for machine, _ in trained]
             scores = [score for score, _ in asked]
-            samples = [events.samples for _, events in trained]
-            spent = [machine.machine.cpu_s for machine, _ in trained if machine.machine]
+            samples = [progress.events.samples for _, progress in trained]
+            spent = [progress.cpu_s for _, progress in trained]
+            if marks and title == first:
+                for (_, progress), score in zip(trained, scores, strict=True):
+                    progress.mark(progress.loss, score)
+            curves = [progress.curve for _, progress in trained] if title == first else []
             rows.append(
                 {
                     "name": title,
@@ -186,7 +193,8 @@ def image_rows(
                     "epochs": [n / len(images.train[0]) for n in samples],
                     "samples": samples,
                     "samples_per_s": [n / s for n, s in zip(samples, spent, strict=True)],
-                    "events": [events.to_json() for _, events in trained],
+                    "events": [progress.events.to_json() for _, progress in trained],
+                    "curves": [[asdict(point) for point in curve] for curve in curves],
                     "asking": asked[0][1].to_json(),
                 }
             )
@@ -194,14 +202,22 @@ def image_rows(
 
 
 def _train(
-    design: Design, images: ImageSet, cpu_s: float, seed: int, device: str, warm_up: int
-) -> tuple[IsingClassifier, Events]:
+    design: Design,
+    images: ImageSet,
+    cpu_s: float,
+    seed: int,
+    device: str,
+    warm_up: int,
+    marks: int,
+) -> tuple[IsingClassifier, Progress]:
     machine = design.classifier(seed, device)
     if warm_up:
         machine.fit(images, Budget(cpu_s=math.inf), pause_after=warm_up)
         assert machine.machine is not None
         machine.machine.cpu_s = 0.0
-    return machine, machine.fit(images, Budget(cpu_s=cpu_s)).events
+    readout = next(iter(design.readouts.values()))
+    watch = Marks(marks, lambda: _ask(machine, images, readout)[0]) if marks else None
+    return machine, machine.fit(images, Budget(cpu_s=cpu_s), watch=watch)
 
 
 def _ask(machine: IsingClassifier, images: ImageSet, readout: Readout) -> tuple[float, Events]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from isingnpu.criticality.softmax import softmax
 from isingnpu.npu.attention import attend, attend_sampled, draw_selectors, draws_needed
-from isingnpu.npu.budget import Budget, Events
+from isingnpu.npu.budget import Budget, Events, Marks
 from isingnpu.npu.draws import Draw, normals
 from isingnpu.npu.export import penalty_study
 from isingnpu.npu.factored import FactoredAttention, PseudoLikelihood, Rule
@@ -30,11 +31,12 @@ from isingnpu.npu.memory import (
     noisy_cues,
     random_patterns,
 )
-from isingnpu.npu.planted_language import planted_language
+from isingnpu.npu.planted_language import PlantedLanguage, planted_language
 from isingnpu.npu.potts import heat_bath
 from isingnpu.npu.recall import AssociativeRecall, accuracy_of, recall_episodes
 from isingnpu.rng import Stream
 
+Array = NDArray[Any]
 Row = dict[str, Any]
 
 PLANTED_RULES: dict[str, Rule] = {
@@ -51,24 +53,31 @@ def planted_rows(
     seeds: Sequence[int] = (1, 2, 3),
     sequences: int = 8000,
     names: Sequence[str] | None = None,
+    marks: int = 0,
 ) -> list[Row]:
     """Masked cross entropy of factored attention on planted languages of 20 positions, 6 colours
     and 31 edges, one language per seed: score is nats above the language's exact entropy. The
     loss of the truth on the same 10,000 new sequences is subtracted, so that their sampling error
     cancels; `truth` has the exact entropies, `loss` entropy + score. names: of PLANTED_RULES, all
-    of them by default; KeyError for another."""
+    of them by default; KeyError for another. curves: of `marks` points, on the first 500 new
+    sequences, and the score at the end."""
     rows = []
     for name in PLANTED_RULES if names is None else names:
         rule = PLANTED_RULES[name]
         row = _row(name, "planted Potts", "nats above the exact entropy", {"cpu_s": cpu_s}, seeds)
         row |= {"truth": [], "loss": [], "accuracy": [], "coupling_error": [], "edges_found": []}
+        row["curves"] = []
         for seed in seeds:
             language = planted_language(seed=seed)
             new = language.sequences(10_000, seed=seed + 1_000_003).astype(np.int64)
             machine = FactoredAttention(language.length, language.colours, rule=rule, seed=seed)
-            progress = machine.fit(language.sequences(sequences, seed), Budget(cpu_s=cpu_s))
-            true = np.take_along_axis(language.log_law(new), new[..., None], -1).mean()
-            excess = float(true) - machine.score(new)
+            watch = Marks(marks, partial(_excess, machine, language, new[:500])) if marks else None
+            learned = language.sequences(sequences, seed)
+            progress = machine.fit(learned, Budget(cpu_s=cpu_s), watch=watch)
+            excess = _excess(machine, language, new)
+            if marks:
+                progress.mark(progress.loss, excess)
+            row["curves"].append([asdict(point) for point in progress.curve])
             row["params"] = machine.n_couplings
             row["truth"].append(language.masked_entropy)
             row["loss"].append(language.masked_entropy + excess)
@@ -78,6 +87,12 @@ def planted_rows(
             _add(row, excess, progress.events, progress.cpu_s)
         rows.append(row)
     return rows
+
+
+def _excess(machine: FactoredAttention, language: PlantedLanguage, new: Array) -> float:
+    """Nats above the exact law's loss on the same sequences."""
+    true = np.take_along_axis(language.log_law(new), new[..., None], -1).mean()
+    return float(true) - machine.score(new)
 
 
 def recall_rows(

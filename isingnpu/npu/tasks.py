@@ -33,6 +33,7 @@ _M = TypeVar("_M", FactoredAttention, PottsIsingLM, IsingClassifier)
 
 NEW_SEQUENCES, TRAINING_SEQUENCES = 10_000, 8_000
 JUDGED = 20_000  # positions of a text, evenly spaced, at which baselines are judged
+MARKS = 4  # of a learning curve, the score at the end among them
 SWEEP = 0.25  # of a budget, for each rate that a baseline tries before it is trained
 
 
@@ -145,7 +146,7 @@ class PlantedTask:
     ) -> list[Row]:
         self.backend(device)
         show("factored attention on planted sequences ...")
-        made = small_studies.planted_rows(cpu_s=budget_s, seeds=seeds)
+        made = small_studies.planted_rows(cpu_s=budget_s, seeds=seeds, marks=MARKS)
         return [row_of(entry, self.name, self.metric, TWO_PHASE) for entry in made]
 
     def backprop_rows(
@@ -233,7 +234,12 @@ class TextTask:
         for name in ("Kneser-Ney", *self.designs):
             show(f"{name} ...")
             [entry] = text_study.text_rows(
-                self.corpus, cpu_s=budget_s, seeds=seeds, names=[name], device=self.backend(device)
+                self.corpus,
+                cpu_s=budget_s,
+                seeds=seeds,
+                names=[name],
+                marks=MARKS,
+                device=self.backend(device),
             )
             learning = COUNTS if name == "Kneser-Ney" else TWO_PHASE
             rows.append(row_of(entry, self.name, self.metric, learning))
@@ -250,7 +256,9 @@ class TextTask:
         known = baseline_rows.text_candidates(corpus.colours)
         field = KBodyField().fit(corpus.tokens, corpus.colours, corpus.train).table(corpus)
         best = "transformer, 4-token inputs"
-        made = baseline_rows.text_rows(corpus, budget, seeds, positions=judged, device=device)
+        made = baseline_rows.text_rows(
+            corpus, budget, seeds, positions=judged, marks=MARKS, device=device
+        )
         made += baseline_rows.text_rows(
             corpus,
             budget,
@@ -258,6 +266,7 @@ class TextTask:
             candidates={best: known[best]},
             positions=judged,
             field=field,
+            marks=MARKS,
             device=device,
         )
         return [row_of(entry, self.name, self.metric, BACKPROP) for entry in made]
@@ -313,7 +322,12 @@ class ImageTask:
         for name in self.designs:
             show(f"{name} ...")
             made = image_study.image_rows(
-                self.images, cpu_s=budget_s, seeds=seeds, names=[name], device=self.backend(device)
+                self.images,
+                cpu_s=budget_s,
+                seeds=seeds,
+                names=[name],
+                marks=MARKS,
+                device=self.backend(device),
             )
             rows += [row_of(entry, self.name, self.metric, TWO_PHASE) for entry in made]
         return rows
@@ -329,6 +343,7 @@ class ImageTask:
             Budget(cpu_s=budget_s),
             seeds,
             sweep_budget=Budget(cpu_s=SWEEP * budget_s),
+            marks=MARKS,
             device=self.backend(device),
         )
         return [row_of(entry, self.name, self.metric, BACKPROP) for entry in made]

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.npu.budget import Budget, Events
+from isingnpu.npu.budget import Budget, Events, Marks
 from isingnpu.npu.committee import Committee
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
@@ -88,13 +88,15 @@ def text_rows(
     window: int = 1024,
     context: int | None = None,
     steps: int | None = None,
+    marks: int = 0,
     device: str = "auto",
     watch: Callable[[dict[str, Any]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """One row per machine, and one of the count field alone (Kneser-Ney): name, params, entries
     (stored numbers of tables that params do not count), budget, seeds, bpc per seed, mean, sd over
     seeds, error (standard error over the text), judged positions, tokens, events and cpu_s per
-    seed, field_cpu_s for a count field. steps: a second limit of the budget. watch sees each row.
+    seed, field_cpu_s for a count field, curves of `marks` points, one per seed. steps: a second
+    limit of the budget. watch sees each row.
 
     names: which of `designs()`, and "Kneser-Ney"; ValueError for an unknown one."""
     known = designs(window)
@@ -108,7 +110,7 @@ def text_rows(
         row = (
             _counted_row(corpus, least)
             if name == "Kneser-Ney"
-            else _row(known[name], corpus, Budget(cpu_s, steps), seeds, least, device)
+            else _row(known[name], corpus, Budget(cpu_s, steps), seeds, least, device, marks=marks)
         )
         rows.append(row)
         if watch is not None:
@@ -150,6 +152,7 @@ def _row(
     context: int,
     device: str,
     members: int = 1,
+    marks: int = 0,
 ) -> dict[str, Any]:
     counts, field_cpu_s = None, 0.0
     if design.counted:
@@ -162,15 +165,21 @@ def _row(
         count_states=counts.states if counts is not None else (),
     )
     compile_for(spec, design.training, corpus, device)  # before the clock runs
-    losses, events, seconds = [], [], []
+    losses, events, seconds, curves = [], [], [], []
     for seed in seeds:
         machines = [
             PottsIsingLM(spec, design.training, counts=counts, seed=one, device=device)
             for one in range(members * seed, members * (seed + 1))
         ]
-        spent = [machine.fit(corpus, budget) for machine in machines]
+        spent = [
+            machine.fit(corpus, budget, every=10, watch=_marks(machine, corpus, context, marks))
+            for machine in machines
+        ]
         judged = Committee(machines) if members > 1 else machines[0]
         losses.append(judged.losses(corpus, context))
+        if marks:
+            spent[0].mark(spent[0].loss, float(losses[-1].mean()))
+            curves.append([asdict(point) for point in spent[0].curve if point.score is not None])
         events.append(sum((progress.events for progress in spent), Events()))
         seconds.append(sum(progress.cpu_s for progress in spent))
     return {
@@ -181,8 +190,13 @@ def _row(
         "seeds": list(seeds),
         "field_cpu_s": field_cpu_s,
         "cpu_s": seconds,
+        "curves": curves,
         **_summary(losses, events),
     }
+
+
+def _marks(machine: PottsIsingLM, corpus: Corpus, context: int, number: int) -> Marks | None:
+    return Marks(number, lambda: machine.bpc(corpus, context)) if number else None
 
 
 def compile_for(spec: TextSpec, training: TextTraining, corpus: Corpus, device: str) -> None:
