@@ -150,6 +150,29 @@ def test_every_context_of_the_text_has_a_row_and_no_other() -> None:
         assert len(set(trained.tolist())) == len(seen)
 
 
+@pytest.mark.parametrize("spec", [
+    NGRAMS, NgramFields(orders=(2, 5, 8), folds=7), NgramFields(orders=(1, 3), folds=4, bits=6),
+])  # fmt: skip
+def test_rows_and_parts_are_numbered_in_the_order_of_their_keys(spec: NgramFields) -> None:
+    x, low, high = (uniforms((700,), Draw(3, Stream.DATA)) ** 3 * 250).astype(np.uint8), 8, 500
+    rows = ContextRows.of(spec, x, low, high)
+    at = rows(x, low, high)
+    parts, n_parts = fold_parts(at, spec.folds)
+    fold, total = np.arange(len(at)) * spec.folds // len(at), 0
+    for k, order in enumerate(spec.orders):
+        if spec.bits is None:
+            keys, row = np.unique(spec.keys(x, low, high, order), return_inverse=True)
+            assert np.array_equal(rows.contexts[k], keys)
+            assert np.array_equal(at[:, k], row + rows.offsets[k])
+        pairs, part = np.unique(at[:, k] * spec.folds + fold, return_inverse=True)
+        assert np.array_equal(parts[:, k], part + total)
+        total += len(pairs)
+    assert n_parts == total
+    assert at.dtype == parts.dtype == np.int32
+    assert at.flags.c_contiguous
+    assert rows(x, high, high).shape == (0, len(spec.orders))
+
+
 @pytest.mark.statistical(alpha=1e-6)
 def test_hashed_rows_are_equal_for_equal_contexts_and_spread() -> None:
     """chi-square of distinct contexts over 2^bits rows of a hash, against the uniform law."""

@@ -16,6 +16,7 @@ alpha is a gain by evidence: class s counts the factors of two in A - A_f.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,24 @@ class NgramFields:
             key = key << np.uint64(8) | tokens[low - back : high - back].astype(np.uint64)
         return key
 
+    def sorted_keys(
+        self, tokens: Array, low: int, high: int
+    ) -> Iterator[tuple[Array, Array, Array]]:
+        """For every order: the distinct keys of low..high - 1, rising; the positions - low in the
+        order of their keys; (high - low,) which distinct key each of these has.
+
+        One radix sort from the last token backwards, a byte at a time: what is sorted by k tokens
+        is on its way to be sorted by k + 1."""
+        place, key = np.arange(high - low), np.zeros(high - low, np.uint64)
+        for back in range(1, self.orders[-1] + 1):
+            token = tokens[place + (low - back)]
+            turn = np.argsort(token, kind="stable")
+            place = place[turn]
+            key = key[turn] | token[turn].astype(np.uint64) << np.uint64(8 * (back - 1))
+            if back in self.orders:
+                new = np.append(True, key[1:] != key[:-1])[: len(key)]
+                yield key[new], place, np.cumsum(new) - 1
+
 
 class ContextRows:
     """Which row a context has. `contexts`: the sorted keys of each order, empty if hashed."""
@@ -72,7 +91,7 @@ class ContextRows:
         """The rows for the training positions low..high - 1."""
         if spec.bits is not None:
             return cls(spec, [np.empty(0, np.uint64)] * len(spec.orders))
-        return cls(spec, [np.unique(spec.keys(tokens, low, high, k)) for k in spec.orders])
+        return cls(spec, [key for key, _, _ in spec.sorted_keys(tokens, low, high)])
 
     @property
     def count(self) -> int:
@@ -82,30 +101,35 @@ class ContextRows:
     def __call__(self, tokens: Array, low: int, high: int) -> Array:
         """(high - low, orders) int32: rows of the positions, -1 for contexts never trained."""
         spec = self.spec
-        rows = np.empty((high - low, len(spec.orders)), np.int32)
-        for k, order in enumerate(spec.orders):
-            key = spec.keys(tokens, low, high, order)
-            if spec.bits is not None:
+        rows = np.empty((len(spec.orders), high - low), np.int32)  # by order: shorter strides
+        if spec.bits is not None:
+            for k, order in enumerate(spec.orders):
+                key = spec.keys(tokens, low, high, order)
                 mixed = (key ^ key >> np.uint64(31)) * MIX
                 row = (mixed ^ mixed >> np.uint64(29)) * MIX >> np.uint64(64 - spec.bits)
-                rows[:, k] = row.astype(np.int64) + self.offsets[k]
-                continue
-            place = np.searchsorted(self.contexts[k], key)
-            place[place == len(self.contexts[k])] = 0
-            known = self.contexts[k][place] == key
-            rows[:, k] = np.where(known, place + self.offsets[k], -1)
-        return rows
+                rows[k] = row.astype(np.int64) + self.offsets[k]
+            return np.ascontiguousarray(rows.T)
+        for k, (key, place, which) in enumerate(spec.sorted_keys(tokens, low, high)):
+            row = np.searchsorted(self.contexts[k], key)
+            row[row == len(self.contexts[k])] = 0
+            known = self.contexts[k][row] == key
+            rows[k][place] = np.where(known, row + self.offsets[k], -1).astype(np.int32)[which]
+        return np.ascontiguousarray(rows.T)
 
 
 def fold_parts(rows: Array, folds: int) -> tuple[Array, int]:
-    """(positions, orders) int32 and their number: one part for every (row, fold) that occurs;
-    folds are equal consecutive pieces of the positions."""
+    """(positions, orders) int32 and their number: one part for every (row, fold) that occurs, in
+    rising order; folds are equal consecutive pieces of the positions. Work space: 5 bytes for
+    every (row, fold) of an order, whether it occurs or not."""
     fold = np.arange(len(rows)) * folds // len(rows)
     parts = np.empty_like(rows)
     total = 0
     for k in range(rows.shape[1]):
-        pairs = rows[:, k].astype(np.int64) * folds + fold
-        distinct, inverse = np.unique(pairs, return_inverse=True)
-        parts[:, k] = inverse + total
-        total += len(distinct)
+        first = int(rows[:, k].min())
+        pairs = (rows[:, k] - first).astype(np.int64) * folds + fold
+        occurs = np.zeros(pairs.max() + 1, bool)
+        occurs[pairs] = True
+        number = np.cumsum(occurs, dtype=rows.dtype)
+        parts[:, k] = number[pairs] + (total - 1)
+        total += int(number[-1])
     return parts, total
