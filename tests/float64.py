@@ -15,9 +15,13 @@ class Float64Device:
 
     name = "float64"
     xp = np
+    window_bytes = 1 << 28
 
     def uniforms(self, shape, draw):
         return uniforms(shape, draw)
+
+    def narrow_product(self, a, b):
+        return a @ b
 
     def mean(self, unit, fields):
         return unit.mean(fields)

@@ -8,15 +8,20 @@ from float64 import Float64Device
 from scipy import ndimage
 
 from isingnpu.npu.augment import STILL, Warp, shifts
+from isingnpu.npu.blocks import Block
 from isingnpu.npu.device import find_device
 from isingnpu.npu.draws import Draw, Independent, Stratified
+from isingnpu.npu.sheets import Sheets
 from isingnpu.npu.units import Binary, HardTower, PlusMinus, Tower, Unit, unit_name
 from isingnpu.rng import Stream
 
 device, formula = find_device("cpu"), Float64Device()
 DRAW = Draw(5, Stream.AUGMENT, step=2)
 UNITS: list[Unit] = [Binary(), PlusMinus(), Tower(3), HardTower(4)]
-SHAPES = [(3, 9, 8, 1, 4, 2), (2, 7, 7, 5, 3, 1), (4, 12, 12, 8, 4, 2), (1, 3, 3, 2, 3, 1)]
+SHAPES = [
+    (3, 9, 8, 1, 4, 2), (5, 11, 10, 1, 6, 2), (2, 7, 7, 5, 3, 1), (4, 12, 12, 8, 4, 2),
+    (1, 3, 3, 2, 3, 1),
+]  # fmt: skip
 
 
 def states(*shape: int, seed: int = 0) -> np.ndarray:
@@ -43,6 +48,47 @@ def test_adding_windows_is_the_transpose_of_cutting_them(
     p = np.round(4 * states(*device.windows(x, field, stride).shape, seed=1))
     back = device.add_windows(p, x.shape, field, stride)
     assert (device.windows(x, field, stride) * p).sum() == (x * back).sum()
+
+
+@pytest.mark.parametrize("rows", [None, np.array([6, 0, 3, 3, 5])], ids=["all", "some"])
+def test_pieces_of_a_block_add_up(rows, monkeypatch) -> None:
+    """Fields and statistics with receptive fields of two images at a time, in integers that
+    float32 holds exactly."""
+    block = Block(Sheets(3, 4, stride=2), (7, 9, 2), 5, device)
+    x = np.round(4 * states(7, 7, 9, 2))
+    block.start(0, 0, x)
+    block.couplings["w"] = np.round(4 * states(18, 4, seed=1))
+    block.couplings["c"] = np.round(4 * states(4, seed=2))
+    monkeypatch.setattr(device, "window_bytes", 2 * 4 * block.sites * block.inputs, raising=False)
+    assert [part.stop - part.start for part in block.parts(7)] == [2, 2, 2, 1]
+    patches = formula.windows(x, 3, 2).reshape(-1, 18)
+    wanted = (patches @ block.couplings["w"] + block.couplings["c"]).reshape(7, -1)
+    assert np.array_equal(block.fields(x).field, wanted)
+    moved = wanted if rows is None else wanted[rows]
+    found = block.correlate(x, moved.reshape(-1, 4), rows, 0.5)
+    patches = formula.windows(x, 3, 2, rows).reshape(-1, 18)
+    assert np.array_equal(found["w"], patches.T @ moved.reshape(-1, 4) / 2)
+    assert np.array_equal(found["c"], moved.reshape(-1, 4).sum(0) / 2)
+
+
+def test_nothing_correlates_to_zero() -> None:
+    block = Block(Sheets(3, 4, stride=2), (7, 9, 2), 5, device)
+    x, none = states(2, 7, 9, 2), np.zeros(0, np.int64)
+    block.start(0, 0, x)
+    found = block.correlate(x, np.zeros((0, 4), np.float32), none, 1.0)
+    assert found["w"].shape == (18, 4)
+    assert not found["w"].any()
+
+
+@pytest.mark.parametrize(
+    "shape", [(1300, 400, 7), (7, 400, 1300), (3, 5, 3), (0, 5, 3), (3, 5, 0)]
+)
+def test_narrow_products_are_products(shape) -> None:
+    """In integers that float32 holds exactly; two of the shapes are made in pieces."""
+    n, inner, m = shape
+    a, b = np.round(4 * states(inner, n)).T, np.round(4 * states(inner, m, seed=1))
+    wanted = a.astype(float) @ b.astype(float)
+    assert np.array_equal(device.narrow_product(a, b), wanted)
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 4, 3), (1, 5, 7, 2)])

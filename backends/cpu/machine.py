@@ -17,6 +17,8 @@ from .text import CpuText
 
 Array = NDArray[Any]
 
+UNPACKED = 100**3  # multiply-adds up to which OpenBLAS does not copy matrices before a product
+
 
 class CpuDevice(CpuSheets, CpuText):
     """Implements isingnpu.npu.device.Device."""
@@ -30,6 +32,18 @@ class CpuDevice(CpuSheets, CpuText):
         k0, k1 = draw.seed & 0xFFFFFFFF, draw.seed >> 32
         code.uniforms(draw.block, draw.step, draw.last, k0, k1, out)
         return out.reshape(-1)[:size].reshape(shape)
+
+    def narrow_product(self, a: Array, b: Array) -> Array:
+        (n, inner), m = a.shape, b.shape[1]
+        out = np.empty((n, m), a.dtype)
+        piece = max(1, UNPACKED // (inner * min(n, m)) if out.size else 1)
+        for i in range(0, max(n, m), piece):
+            at = slice(i, i + piece)
+            if n > m:
+                np.matmul(a[at], b, out=out[at])
+            else:
+                np.matmul(a, b[:, at], out=out[:, at])
+        return out
 
     def mean(self, unit: Unit, fields: Array, out: Array | None = None) -> Array:
         out = np.empty_like(fields) if out is None else out

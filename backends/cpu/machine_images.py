@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 f4 = np.float32
-ONE = f4(1)
+ONE, ONE_AT = f4(1), np.uint64(1)
 
 _options: Any = {"fastmath": True, "error_model": "numpy", "cache": True}
 
@@ -21,38 +21,34 @@ def warp(images, rows, maps, mean, out):
     maps: (n, 6) A00 A01 t0 A10 A11 t1 of every image."""
     height, width = out.shape[1:]
     mid_y, mid_x = f4(0.5 * (height - 1)), f4(0.5 * (width - 1))
-    low, high_y, high_x = -ONE, f4(height), f4(width)
+    high_y, high_x = f4(height) + ONE, f4(width) + ONE
     stride = width + 3
     framed = np.zeros((height + 3) * stride, np.float32)  # zeros around: no branch at the border
+    # The places of a line first: that loop is vectorised, the reading is not.
+    place, right, down = np.empty(width, np.uint32), np.empty(width, f4), np.empty(width, f4)
     for i in range(out.shape[0]):
         image = images[rows[i]]
         for y in range(height):
             for x in range(width):
                 framed[(y + 1) * stride + x + 1] = image[y, x]
-        a, b, s = maps[i, 0], maps[i, 1], maps[i, 2] + mid_y
-        c, d, t = maps[i, 3], maps[i, 4], maps[i, 5] + mid_x
         for y in range(height):
             dy = f4(y) - mid_y
+            s = maps[i, 0] * dy + maps[i, 2] + mid_y + ONE
+            t = maps[i, 3] * dy + maps[i, 5] + mid_x + ONE
+            b, d = maps[i, 1], maps[i, 4]
             for x in range(width):
                 dx = f4(x) - mid_x
-                v = max(low, min(high_y, a * dy + b * dx + s)) + ONE
-                u = max(low, min(high_x, c * dy + d * dx + t)) + ONE
+                v = max(f4(0), min(high_y, b * dx + s))
+                u = max(f4(0), min(high_x, d * dx + t))
                 row, column = np.uint32(v), np.uint32(u)
-                fv, fu = v - f4(row), u - f4(column)
-                at = np.uint64(row * np.uint32(stride) + column)
-                upper = framed[at] + fu * (framed[at + np.uint64(1)] - framed[at])
+                down[x], right[x] = v - f4(row), u - f4(column)
+                place[x] = row * np.uint32(stride) + column
+            for x in range(width):
+                at = np.uint64(place[x])
+                upper = framed[at] + right[x] * (framed[at + ONE_AT] - framed[at])
                 at += np.uint64(stride)
-                lower = framed[at] + fu * (framed[at + np.uint64(1)] - framed[at])
-                out[i, y, x] = upper + fv * (lower - upper) - mean[y, x]
-
-
-@njit(**_options)
-def take(images, rows, places, out):
-    """out[i] = images[rows[i]] at the given places, all flat: windows of one channel."""
-    for i in range(out.shape[0]):
-        image, to = images[rows[i]], out[i]
-        for p in range(places.size):
-            to[p] = image[places[p]]
+                lower = framed[at] + right[x] * (framed[at + ONE_AT] - framed[at])
+                out[i, y, x] = upper + down[x] * (lower - upper) - mean[y, x]
 
 
 @njit(**_options)
@@ -71,6 +67,32 @@ def windows(states, rows, size, line, run, field, down, right, lattice, out):
                         out[at + np.uint64(j)] = states[first + np.uint64(j)]
                     at += length
                     first += np.uint64(line)
+
+
+@njit(**_options)
+def short_windows(states, rows, size, line, run, field, down, right, lattice, out):
+    """`windows` of runs of 4 to 8 numbers. Eight are copied at once, and the next run overwrites
+    what was too many; what belongs to a last image is copied one by one."""
+    at, length = np.uint64(0), np.uint64(run)
+    n1, n2, n3, n4 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+    n5, n6, n7 = np.uint64(5), np.uint64(6), np.uint64(7)
+    for i in range(rows.size):
+        inside = i + 1 < rows.size and (rows[i] + 1) * size < states.size
+        for y in range(lattice[0]):
+            for x in range(lattice[1]):
+                f = np.uint64(rows[i] * size + y * down + x * right)
+                for _ in range(field):
+                    if inside:  # all are read before any is written: two vectors
+                        s0, s1, s2, s3 = states[f], states[f + n1], states[f + n2], states[f + n3]
+                        s4, s5, s6 = states[f + n4], states[f + n5], states[f + n6]
+                        s7 = states[f + n7]
+                        out[at], out[at + n1], out[at + n2], out[at + n3] = s0, s1, s2, s3
+                        out[at + n4], out[at + n5], out[at + n6], out[at + n7] = s4, s5, s6, s7
+                    else:
+                        for j in range(length):
+                            out[at + j] = states[f + j]
+                    at += length
+                    f += np.uint64(line)
 
 
 @njit(**_options)

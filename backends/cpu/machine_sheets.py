@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,8 @@ Array = NDArray[Any]
 
 class CpuSheets:
     """The part of isingnpu.npu.device.Device that knows about pictures."""
+
+    window_bytes = 1 << 20  # what a second-level cache holds
 
     def warp(self, images: Array, rows: Array, maps: Array, mean: Array) -> Array:
         out = np.empty((len(rows), *images.shape[1:]), np.float32)
@@ -34,12 +35,9 @@ class CpuSheets:
         sites = (height - field) // stride + 1, (width - field) // stride + 1
         shape = len(rows), *sites, field * field * channels
         patches = np.empty(shape, np.float32) if out is None else out[: len(rows)]
-        if channels == 1:
-            places = _places(height, width, field, stride)
-            code.take(states.reshape(n, -1), rows, places, patches.reshape(len(rows), places.size))
-        else:
-            steps = _steps(states.shape, field, stride)
-            code.windows(states.reshape(-1), rows, *steps, sites, patches.reshape(-1))
+        steps = _steps(states.shape, field, stride)
+        copy = code.short_windows if 4 <= field * channels <= 8 else code.windows
+        copy(states.reshape(-1), rows, *steps, sites, patches.reshape(-1))
         return patches
 
     def add_windows(
@@ -73,11 +71,3 @@ def _steps(shape: tuple[int, ...], field: int, stride: int) -> tuple[int, ...]:
     _, height, width, channels = shape
     line = width * channels
     return height * line, line, field * channels, field, stride * line, stride * channels
-
-
-@lru_cache(maxsize=16)
-def _places(height: int, width: int, field: int, stride: int) -> Array:
-    """Flat pixel of every element of every window."""
-    pixels = np.arange(height * width, dtype=np.int32).reshape(height, width)
-    view = np.lib.stride_tricks.sliding_window_view(pixels, (field, field))
-    return np.ascontiguousarray(view[::stride, ::stride]).reshape(-1)

@@ -34,11 +34,15 @@ class CudaMachine(CudaText):
     """Implements isingnpu.npu.device.Device on a device of this backend."""
 
     name = "cuda"
+    window_bytes = 1 << 28
 
     def uniforms(self, shape: tuple[int, ...], draw: Draw) -> Array:
         out = self._empty(shape)
         self._over(UNITS, -(-out.size // 4), "uniforms", *_counter(draw), np.int64(out.size), out)
         return out
+
+    def narrow_product(self, a: Array, b: Array) -> Array:
+        return a @ b
 
     def mean(self, unit: Unit, fields: Array, out: Array | None = None) -> Array:
         out = self._result(fields.shape, out)

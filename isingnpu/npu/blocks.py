@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -75,7 +76,7 @@ class Block:
             "u": xp.asarray(u),
             "b": xp.zeros(self.labels, np.float32),
         }
-        deviation = float(self._product(self.patches(states)).std())
+        deviation = float((self.patches(states) @ self.couplings["w"]).std())
         if not deviation > 0:
             raise ValueError("all images are alike: a block of spins has nothing to see")
         self.couplings["w"] *= np.float32(FIELD_DEVIATION / deviation)
@@ -94,14 +95,22 @@ class Block:
         out = self.device.windows(states, layer.field, layer.stride, rows, self._patches)
         return out.reshape(n * self.sites, self.inputs)
 
-    def _product(self, patches: Array) -> Array:
-        return patches @ self.couplings["w"]
+    def parts(self, n: int) -> Iterator[slice]:
+        """n images in pieces whose receptive fields are gathered at a time."""
+        most = n
+        if isinstance(self.layer, Sheets):
+            most = max(1, self.device.window_bytes // (4 * self.sites * self.inputs))
+        return (slice(first, min(first + most, n)) for first in range(0, n, max(most, 1)))
 
     def fields(self, states: Array) -> Fields:
         """Fields of the hidden spins over these states, (n, spins)."""
-        n = len(states)
-        f = self._product(self.patches(states))
-        f += self.couplings["c"]
+        n, xp = len(states), self.device.xp
+        f = xp.empty((n, self.sites * self.channels), states.dtype)
+        own = xp.tile(self.couplings["c"], self.sites)  # long rows add faster
+        for part in self.parts(n):
+            products = f[part].reshape(-1, self.channels)
+            xp.matmul(self.patches(states[part]), self.couplings["w"], out=products)
+            f[part] += own
         won = None
         if isinstance(self.layer, Sheets) and self.layer.pool:
             f, won = self.device.winners(f.reshape(n, *self.lattice, self.channels))
@@ -128,12 +137,16 @@ class Block:
         self, states: Array, at_sites: Array, rows: Array | None, scale: float
     ) -> dict[str, Array]:
         """Statistics of w and c: states below times what changed above, scaled."""
-        factor = at_sites.dtype.type(scale)
-        ones = self.device.xp.ones(len(at_sites), at_sites.dtype)  # a product adds up faster
-        return {
-            "w": (self.patches(states, rows).T @ at_sites) * factor,
-            "c": (ones @ at_sites) * factor,
-        }
+        factor, xp = at_sites.dtype.type(scale), self.device.xp
+        n = len(states) if rows is None else len(rows)
+        changes = at_sites.reshape(n, self.sites * self.channels)
+        w = xp.zeros(self.couplings["w"].shape, at_sites.dtype)
+        for part in self.parts(n):
+            some = states[part] if rows is None else states
+            patches = self.patches(some, None if rows is None else rows[part])
+            w += patches.T @ changes[part].reshape(-1, self.channels)
+        ones = xp.ones(len(at_sites), at_sites.dtype)  # a product adds up faster
+        return {"w": w * factor, "c": (ones @ at_sites) * factor}
 
     def feedback(self, at_sites: Array, n: int) -> Array:
         """(n, height, width, channels): what changed above, returned through W to the states
@@ -148,7 +161,7 @@ class Block:
 
     def logits(self, states: Array) -> Array:
         """(n, q): fields of the output spin under these hidden states (n, spins)."""
-        out = states @ self.couplings["u"].T
+        out = self.device.narrow_product(states, self.couplings["u"].T)
         out += self.couplings["b"]
         return out
 

@@ -24,9 +24,13 @@ class Device(TextKernels, Protocol):
 
     name: str
     xp: Any
+    window_bytes: int  # of receptive fields to gather at a time
 
     def uniforms(self, shape: tuple[int, ...], draw: Draw) -> Array:
         """`isingnpu.npu.draws.uniforms` on the device."""
+
+    def narrow_product(self, a: Array, b: Array) -> Array:
+        """a @ b, where a has few rows or b few columns."""
 
     def mean(self, unit: Unit, fields: Array, out: Array | None = None) -> Array:
         """Expected states in these fields, written to `out` if given."""

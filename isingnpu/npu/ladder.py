@@ -57,7 +57,7 @@ def weak(
     nudged = error if rows is None else error[rows]
     last = len(blocks) - 1
     found = {
-        f"{last}.u": (error.T @ h) / n,
+        f"{last}.u": top.device.narrow_product(error.T, h) / n,
         f"{last}.b": error.sum(0) / n,
     }
     feedback = nudged @ top.couplings["u"]

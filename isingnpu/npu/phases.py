@@ -90,7 +90,7 @@ def weak_feedback(
         states=h,
         hidden=moved,
         rows=rows,
-        output=error.T @ h,
+        output=block.device.narrow_product(error.T, h),
         bias=error.sum(0),
         loss=loss,
         events=state_events(block, len(f), phases.draws)
