@@ -118,6 +118,33 @@ def test_an_interrupted_run_has_the_bits_of_an_uninterrupted_one(
     assert again.bpc(corpus) == whole.bpc(corpus)
 
 
+@pytest.mark.parametrize("bits", [None, 5])
+def test_rows_by_context_go_on_with_their_own_text_alone(bits: int | None, tmp_path: Path) -> None:
+    """Parts by fold of another text, or of none, would be read and written beyond their array."""
+    corpus, budget = chain(), Budget(steps=4)
+    spec = replace(SPECS["n-grams"], ngrams=NgramFields(orders=(1, 2), folds=4, bits=bits))
+    machine = PottsIsingLM(spec, QUICK, seed=4)
+    machine.fit(corpus, budget, until=2)
+    other = replace(corpus, tokens=corpus.tokens[::-1].copy())
+    with pytest.raises(ValueError, match="are of another text"):
+        machine.fit(other, budget)
+    machine.save(tmp_path / "machine.npz")
+    with pytest.raises(ValueError, match=r"from save\(training=True\)"):
+        PottsIsingLM.load(tmp_path / "machine.npz").fit(corpus, budget)
+    assert machine.fit(corpus, budget).steps == 4
+
+
+def test_counts_of_another_text_are_refused() -> None:
+    corpus = chain()
+    counts = KBodyField(2, low=1, folds=4).fit(corpus.tokens, Q, corpus.train)
+    spec = replace(SPECS["pairs"], count_states=counts.states)
+    for tokens in (corpus.tokens[::-1].copy(), np.sort(corpus.tokens)):
+        with pytest.raises(ValueError, match="tokens that were counted"):
+            PottsIsingLM(spec, QUICK, counts=counts).fit(
+                replace(corpus, tokens=tokens), Budget(steps=1)
+            )
+
+
 def test_seeds_differ() -> None:
     corpus, budget = chain(), Budget(steps=3)
     machines = [PottsIsingLM(FULL, QUICK, seed=s) for s in (1, 2)]

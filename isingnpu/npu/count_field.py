@@ -106,7 +106,7 @@ class KBodyField:
 
     def held_out(self, tokens: Array, low: int, high: int) -> tuple[Array, Array]:
         """(log p (n, 2, q) float16, states (n, 2) int16) at training positions low..high - 1,
-        each from the counts of the other folds."""
+        each from the counts of the other folds. ValueError for tokens that were not counted."""
         self._check_fitted()
         if not self.begin <= low < high <= self.end:
             raise ValueError(
@@ -182,8 +182,10 @@ class KBodyField:
         left = []
         for k, order in enumerate(self._orders):
             gram = contexts[:, k] * self.colours + tokens[begin:end]
-            place = np.searchsorted(order.grams, gram)
+            place = np.minimum(np.searchsorted(order.grams, gram), len(order.grams) - 1)
             left.append(order.counts - np.bincount(place, minlength=len(order.grams)))
+            if left[-1].min() < 0 or not np.array_equal(order.grams[place], gram):
+                raise ValueError("a held-out field is one of the tokens that were counted")
         return left
 
     def _weights(self, counts: list[Array]) -> _Weights:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,7 @@ class PottsIsingLM:
         self._device = find_device(device)
         self.net = TextNet(spec, self._device, seed=self.seed, dtype=dtype)
         self._rows: ContextRows | None = None
+        self._folded: int | None = None  # checksum of the rows and parts by fold in training
         self._moments, self._head_moments = Moments(), Moments()
         self._epoch: tuple[int, Array, int] | None = None
         self.progress: Progress | None = None
@@ -120,7 +122,8 @@ class PottsIsingLM:
         every: int = 200,
     ) -> Progress:
         """Learn from the training part. A machine that was stopped (`until` a step, or saved and
-        loaded) goes on where it was. watch is called every `every` steps, off the budget."""
+        loaded) goes on where it was. watch is called every `every` steps, off the budget.
+        ValueError for another text than the one that its n-gram rows or counts are of."""
         self._check_colours(corpus)
         needed = self.reach + (self.training.runs + 2) * self.training.length
         if corpus.train < needed:
@@ -163,8 +166,15 @@ class PottsIsingLM:
             rows = self._rows(corpus.tokens, low, high)
             parts, n_parts = fold_parts(rows, spec.folds)
             reading.rows, reading.parts = put(rows), put(parts)
+            folded = crc32(parts.data, crc32(rows.data))
             if not len(self.net.tables[0]):
                 self.net.resize_rows(self._rows.count, n_parts)
+                self._folded = folded
+            if self._folded != folded:
+                raise ValueError(
+                    "the parts of n-gram rows by fold are of another text, or were not saved: a "
+                    "machine goes on with the text it began with, from save(training=True)"
+                )
         if self.counts is not None:
             field = self.counts.held_out(corpus.tokens, low, high)
             reading.field, reading.states = map(put, field)
@@ -316,6 +326,7 @@ class PottsIsingLM:
         }
         if training and self.progress is not None:
             description["progress"] = self.progress.to_json()
+            description["folded"] = self._folded
             for name, moments in (("m", self._moments), ("n", self._head_moments)):
                 description[f"steps:{name}"] = moments.steps
                 arrays |= {f"{name}1:{k}": v for k, v in moments.first.items()}
@@ -359,6 +370,7 @@ class PottsIsingLM:
             net.weights = weights["0"], weights.get("1", net.weights[1])
         if "progress" in description:
             machine.progress = Progress.from_json(description["progress"])
+            machine._folded = description["folded"]
             for name, moments in (("m", machine._moments), ("n", machine._head_moments)):
                 moments.steps = description[f"steps:{name}"]
                 moments.first, moments.second = put(f"{name}1"), put(f"{name}2")
