@@ -34,6 +34,7 @@ def add_commands(top: argparse.ArgumentParser, add: Add) -> None:
     train.add_argument("--out", type=Path, help="save the first machine as this .npz file")
     train.add_argument("--resume", type=Path, help="go on with this saved machine")
     _common(train)
+    train.set_defaults(seed=None)  # 0, or that of the machine that goes on
     evaluate = add(commands, "eval", _eval, "score a saved machine on the judged part")
     evaluate.add_argument("machine", type=Path, help="file of npu train --out")
     _task_options(evaluate)
@@ -109,11 +110,15 @@ def _train(a: argparse.Namespace) -> int:
     budget = Budget(**limits)
     if a.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {a.seeds}")
-    if a.resume is not None and (a.seeds > 1 or a.design is not None):
-        raise ValueError("--resume goes on with one machine; leave out --seeds and --design")
+    if a.resume is not None and (a.seeds > 1 or a.design is not None or a.seed is not None):
+        raise ValueError(
+            "--resume goes on with one machine; leave out --seed, --seeds and --design"
+        )
+    a.seed = a.seed or 0
     show = _Status(a)
     if a.resume is not None:
         machine = load(a.resume, a.backend)
+        a.seed = machine.seed
         trained = [task.resume(machine, budget, show.training)]
     else:
         design = a.design or task.designs[0]

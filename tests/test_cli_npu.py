@@ -54,6 +54,29 @@ def test_default_machine_trains_is_saved_judged_and_drawn_from(
     assert drawn == run(capsys, "sample", file, "--count", 3, "--seed", 5)["sample"]
 
 
+def test_a_machine_goes_on_with_its_own_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "m.npz"
+    run(capsys, "train", "--steps", 2, "--seed", 7, "--out", file)
+    on = run(capsys, "train", "--steps", 4, "--resume", file)
+    assert on["seeds"] == [7]
+    assert on["provenance"]["seed"] == 7  # type: ignore[index]
+    assert main(["npu", "train", "--steps", "4", "--seed", "8", "--resume", str(file)]) == 2
+    assert "leave out --seed," in capsys.readouterr().err
+
+
+def test_a_machine_that_reads_counts_alone_is_drawn_from(
+    tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its counts reach further back than its couplings."""
+    file = tmp_path / "t.npz"
+    run(capsys, "train", "--text", text, "--design", "count field, gains alone", "--steps", 1,
+        "--out", file)  # fmt: skip
+    drawn = run(capsys, "sample", file, "--text", text, "--count", 9)["sample"]
+    assert len("\n".join(drawn)) == 9  # type: ignore[call-overload]
+
+
 def test_text_machine_trains_and_goes_on(
     tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,7 +181,7 @@ def test_designs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["sample", "other.npz", "--count", "0"], "--count"),
         (["compare", "--seeds", "0"], "--seeds"),
         (["compare", "text.txt"], "text.txt:1"),
-        (["train", "--resume", "other.npz", "--seeds", "2"], "leave out --seeds"),
+        (["train", "--resume", "other.npz", "--seeds", "2"], "leave out --seed, --seeds"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
