@@ -150,7 +150,7 @@ def sweeping(unit, replicas):
     n, width, q = 60, 21, 5
     shapes = ((n, width), (q, width), (q,))
     f, u, b = (normals(shape, Draw(9, Stream.DATA, block=k)) for k, shape in enumerate(shapes))
-    y, betas = np.arange(n) % q, (0.2, 0.4, 0.6, 0.8, 1.0, 1.0)
+    y, betas = np.arange(n) % q, (0.2, 0.4, 0.6, 0.8, 1.0)
     return unit, f, (u, b), y, betas, replicas, DRAW
 
 
@@ -158,8 +158,8 @@ def sweeping(unit, replicas):
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_gibbs_sweeps_are_those_of_the_cpu_device(there, unit, replicas):
     """The same numbers decide: output states and votes are the same, but where a number of the
-    60 x 6 decisions lies within float32 of an edge, which is off by less than 1e-5 of them. One in
-    60 images may go another way: two have a probability below (360 x 5 x 1e-5)^2 / 2."""
+    60 x 5 decisions lies within float32 of an edge, which is off by less than 1e-5 of them. One in
+    60 images may go another way: two have a probability below (300 x 5 x 1e-5)^2 / 2."""
     given = sweeping(unit, replicas)
     y, (n, q) = given[3], (60, 5)
     votes, wanted = np.zeros((2, n, q), np.float32)

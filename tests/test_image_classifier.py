@@ -110,6 +110,19 @@ def test_depth_and_every_readout_on_the_planted_task() -> None:
     assert np.array_equal(p.argmax(1), machine.predict(IMAGES.test[0]))
 
 
+@pytest.mark.parametrize("sweeps", [1, 3, 4])
+def test_votes_are_those_of_the_last_half_of_the_sweeps(sweeps) -> None:
+    """One for the state and 0.001 p after each, the middle one of an odd number included."""
+    machine = fresh("gibbs")
+    machine.fit(IMAGES, Budget(steps=5))
+    images = IMAGES.test[0][:40]
+    votes, events = machine.decision(images, Readout("gibbs", sweeps=sweeps))
+    counted = (sweeps + 1) // 2
+    np.testing.assert_allclose(votes.sum(1), 1.001 * counted, rtol=1e-5)
+    assert events.reads == 40 * counted
+    assert len(np.unique(machine.predict(images, Readout("gibbs", sweeps=sweeps)))) > 1
+
+
 @pytest.mark.statistical(alpha=1e-9)
 def test_samples_follow_the_heat_bath_of_the_output_spin() -> None:
     machine = fresh("exact")

@@ -29,7 +29,7 @@ __device__ __forceinline__ void draw_quad(int kind, int levels, u32 replicas, i6
 
 // States y (n,) after a sweep at each beta: h drawn in beta (f + u[y] / replicas), y from
 // softmax(beta (b + u h)); f and h (n, width), u (q, width), votes (n, q) if `voting`: 1 for y and
-// 0.001 p after each sweep of the second half.
+// 0.001 p after each sweep from number sweeps / 2 on.
 extern "C" __global__ void __launch_bounds__(THREADS)
     gibbs(int kind, int levels, u32 replicas, u32 n, u32 width, u32 q, u32 sweeps, u64 seed,
           u32 block, u32 step, u32 hidden, u32 output, u32 voting, const float* __restrict__ betas,
@@ -88,7 +88,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 drawn += below <= number;
             }
             state = min(drawn, q - 1);
-            if (!voting || 2 * sweep < sweeps) continue;
+            if (!voting || sweep < sweeps / 2) continue;
             float* vote = votes + (u64)image * q;
             for (u32 c = 0; c < q; ++c)
                 vote[c] = fmaf(1e-3f, chances[c], vote[c] + (c == state ? 1.0f : 0.0f));

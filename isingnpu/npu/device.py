@@ -74,7 +74,7 @@ class Device(TextKernels, Protocol):
         each, then the output spin from softmax(beta (b + u h)).
 
         couplings: u (q, H), b (q,). Sweep s draws by block draw.block + 256 s. votes (n, q) gain 1
-        for the state and 0.001 p after every sweep of the second half."""
+        for the state and 0.001 p after every sweep from number len(betas) // 2 on."""
 
     def adam(
         self,

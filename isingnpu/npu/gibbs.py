@@ -35,7 +35,7 @@ def sweep_blocks(
         h = device.sample(unit, field, Independent(replicas), place)
         p = softmax(kind(beta) * (h @ u.T + b), xp)
         y = draw_labels(p, device, place)
-        if votes is not None and 2 * sweep >= len(betas):
+        if votes is not None and sweep >= len(betas) // 2:
             votes[xp.arange(len(y)), y] += 1
             votes += kind(1e-3) * p
     return y

@@ -4,8 +4,9 @@ last, sum     output spin over the mean or drawn hidden states of the last block
               energies add
 relaxed       the free point of finite feedback (isingnpu.npu.ladder)
 exact         -F(y) of the last block at one temperature, hidden spins traced
-gibbs         last block sampled at one temperature: share of the second half of the sweeps that
-              the output spin spends in y, ties broken by its heat bath
+gibbs         last block sampled at one temperature: how many of the last half of the sweeps (the
+              middle one of an odd number included) the output spin spends in y, ties broken by
+              its heat bath
 clamp-lambda  last block, y clamped to every label: integral over lambda in [0, 1] of the drawn
               <sum_j U_yj h_j> at coupling lambda U, random numbers shared by all labels
 """
