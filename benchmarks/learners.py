@@ -294,10 +294,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--share", type=float, default=1.0, help="of the budgets, to try it")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data", type=Path, default=known_folder(), help="folder of data sets")
-    parser.add_argument("--out", type=Path, default=machine_file("npu"), help="append rows here")
+    parser.add_argument("--out", type=Path, help="append rows here (default: records in npu/)")
     asked = parser.parse_args(arguments)
+    if asked.out is None and asked.share != 1:
+        parser.error("rows of a part of the budgets are not of the records: name --out")
+    out = asked.out or machine_file("npu")
     if asked.tables == ["report"]:
-        rewrite(DOCS, asked.out)
+        rewrite(DOCS, out)
         return 0
     if asked.data is None:
         parser.error("name the folder of data sets by --data or ISINGNPU_DATA")
@@ -305,7 +308,7 @@ def main(arguments: Sequence[str]) -> int:
     for name in asked.tables:
         if name not in known:
             parser.error(f"no table is called {name!r}; there are {', '.join(known)}")
-    measure([known[name] for name in asked.tables or known], asked.only, asked.seeds, asked.out)
+    measure([known[name] for name in asked.tables or known], asked.only, asked.seeds, out)
     return 0
 
 

@@ -64,6 +64,16 @@ def test_a_table_is_trained_in_small(tmp_path) -> None:
     assert all(len(row.scores) == 2 for row in rows)
 
 
+def test_a_part_of_the_budgets_does_not_go_into_the_records(tmp_path, capsys) -> None:
+    """Of rows with one name the last counts: a trial would take the place of a result."""
+    words = ["npu", "recall", "--share", "0.002", "--only", "none", "--data", str(tmp_path)]
+    with pytest.raises(SystemExit) as stopped:
+        checkout.main(words)
+    assert stopped.value.code == 2
+    assert "name --out" in capsys.readouterr().err
+    assert checkout.main([*words, "--out", str(tmp_path / "rows.jsonl")]) == 0
+
+
 def test_tables_of_docs_are_replaced(tmp_path, monkeypatch) -> None:
     docs, records = tmp_path / "npu.md", tmp_path / "rows.jsonl"
     docs.write_text(f"before\n{learners.BEGIN}old\n{learners.END}\nafter\n")

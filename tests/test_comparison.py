@@ -174,11 +174,3 @@ def test_a_budget_in_joules_needs_a_sensor(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("isingnpu.ledger.sensors", lambda: {"rapl": "none", "nvml": "none"})
     with Progress(Budget(joules=1.0)) as progress, pytest.raises(ValueError, match="no energy"):
         _ = progress.spent
-
-
-def test_tables_of_the_docs_are_those_of_the_stored_rows() -> None:
-    root = Path(__file__).resolve().parents[1]
-    text = (root / "docs" / "npu.md").read_text()
-    stored = read_rows(root / "benchmarks" / "npu" / "amd-epyc-2-cores.jsonl")
-    between = text.split("<!-- rows -->\n")[1].split("<!-- end of rows -->")[0]
-    assert between.strip() == table(stored).strip()
