@@ -8,8 +8,9 @@
 // results that depend on it betray a missing barrier. Shared memory is filled with a byte that
 // depends on the order before a block starts.
 //
-// Not modelled: the memory order of the device (shuffles and votes order memory here, so that a
-// __syncwarp beside one is not missed: one in machine_selectors.cu, one in lattice.cu), races between blocks within a turn, timing.
+// Not modelled: the memory order of the device, races between blocks within a turn, timing.
+// Shuffles and votes order memory here, on a device they do not: a __syncwarp beside one is not
+// missed, as are those before `clear` in machine_selectors.cu and in `drain` of lattice.cu.
 #pragma once
 #include <csetjmp>
 #include <cstdint>
