@@ -84,7 +84,7 @@ def _report_options(sub: argparse.ArgumentParser) -> None:
 def _anneal_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("file", nargs="?", type=Path, help="model file (rudy, coo, qubo, bqm, npz)")
     sub.add_argument("--format", help="file format, if the name does not tell")
-    sub.add_argument("--family", help="named family instead of a file")
+    sub.add_argument("--family", help="named family instead of a file; help: list all")
     sub.add_argument("--size", type=int, default=16, help="size of the family (default 16)")
     sub.add_argument("--instance", type=int, default=0, help="instance number of the family")
     sub.add_argument("--method", choices=["anneal"], default="anneal")
@@ -160,9 +160,12 @@ def _bench_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _anneal(a: argparse.Namespace) -> int:
-    from isingnpu import annealing, results
+    from isingnpu import annealing, families, results
     from isingnpu.run import Run
 
+    if a.family == "help" and a.file is None:
+        print("\n".join(families.FAMILIES))
+        return 0
     model, source = _model(a)
     limit = a.target if a.stop_at_target else None
     if a.stop_at_target and a.target is None:

@@ -82,7 +82,9 @@ def _task(a: argparse.Namespace) -> Task:
     from isingnpu.npu import tasks
     from isingnpu.npu.corpus import read_corpus
     from isingnpu.npu.images import read_images
+    from isingnpu.rng import as_seed
 
+    as_seed(a.seed)  # refused unless it has 64 bits
     if a.text is not None and a.images is not None:
         raise ValueError("name --text or --images, not both")
     task: Task = tasks.PlantedTask()
@@ -105,6 +107,10 @@ def _train(a: argparse.Namespace) -> int:
         "cpu_s": a.cpu_seconds, "steps": a.steps, "flips": a.flips, "joules": a.joules,
         "wall_s": a.wall_seconds,
     }  # fmt: skip
+    for name, limit in limits.items():
+        if limit is not None and not limit > 0:
+            option = name.replace("_s", "-seconds")
+            raise ValueError(f"--{option} must be above 0, got {limit:g}")
     if all(limit is None for limit in limits.values()):
         limits["cpu_s"] = 20.0
     budget = Budget(**limits)
@@ -115,6 +121,8 @@ def _train(a: argparse.Namespace) -> int:
             "--resume goes on with one machine; leave out --seed, --seeds and --design"
         )
     a.seed = a.seed or 0
+    if a.out is not None and (a.out.is_dir() or not a.out.parent.is_dir()):
+        raise ValueError(f"--out takes the name of a file in a folder that exists, got {a.out}")
     show = _Status(a)
     if a.resume is not None:
         machine = load(a.resume, a.backend)
@@ -178,10 +186,10 @@ def _compare(a: argparse.Namespace) -> int:
 
 
 def _measured_rows(a: argparse.Namespace, task: Task, notes: list[str]) -> list[Row]:
-    if a.seeds < 1 or not a.cpu_seconds > 0:
-        raise ValueError(
-            f"--seeds >= 1 and --cpu-seconds > 0 are needed, got {a.seeds}, {a.cpu_seconds}"
-        )
+    if a.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {a.seeds}")
+    if not a.cpu_seconds > 0:
+        raise ValueError(f"--cpu-seconds must be above 0, got {a.cpu_seconds:g}")
     seeds, show = range(a.seed, a.seed + a.seeds), _Status(a)
     rows = task.two_phase_rows(a.cpu_seconds, seeds, a.backend, show)
     if not a.no_backprop:

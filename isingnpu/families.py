@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 
 from isingnpu import disorder, lattice, planted
 from isingnpu.model import IsingModel
@@ -52,5 +53,9 @@ FAMILIES: dict[str, Builder] = {
 def build(name: str, size: int, seed: int = 0) -> IsingModel:
     """Instance `seed` of the family `name`. Raises ValueError for a name that is not known."""
     if name not in FAMILIES:
-        raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {name!r}")
+        near = get_close_matches(name, FAMILIES, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ","
+        raise ValueError(
+            f"unknown family {name!r}{meant} `isingnpu anneal --family help` lists all"
+        )
     return FAMILIES[name](size, seed)

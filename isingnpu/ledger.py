@@ -198,7 +198,8 @@ class Meter:
         for name, reason in self._reasons.items():
             if reason is None:
                 return self._joules(name)
-        raise ValueError(f"no energy sensor here: {self._reasons}")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self._reasons.items())
+        raise ValueError(f"no energy sensor here ({reasons})")
 
     def _joules(self, name: str) -> float:
         if name == "rapl":  # the counter wraps at its range

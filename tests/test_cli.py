@@ -168,7 +168,11 @@ BAD_ARGUMENTS = {
     "negative beta": (["anneal", "ring.txt", "--beta-start", "-1", "--beta-end", "1"], "-1"),
     "unknown backend": (["anneal", "ring.txt", "--backend", "tpu"], "'tpu'"),
     "cuda without a device": (["anneal", "ring.txt", "--backend", "cuda"], "cuda"),
-    "unknown family": (["anneal", "--family", "sqare"], "square"),
+    "unknown family": (
+        ["anneal", "--family", "sqare"],
+        "'sqare'; did you mean 'square'?",
+    ),
+    "family like none": (["anneal", "--family", "zz"], "'zz', `isingnpu anneal --family help`"),
     "unknown dynamics": (["anneal", "ring.txt", "--dynamics", "kawasaki"], "heat-bath"),
     "unknown schedule": (["anneal", "ring.txt", "--schedule", "cosine"], "geometric"),
     "bad seed": (["anneal", "ring.txt", "--seed", "-3"], "-3"),
@@ -284,6 +288,11 @@ def test_info_names_backends_and_sensors_with_reasons(capsys):
     for kind in ("backends", "sensors"):
         for state in made[kind].values():
             assert state["available"] == (state["reason"] is None)
+
+
+def test_families_are_listed(ring, capsys):
+    assert main(["anneal", "--family", "help"]) == 0
+    assert capsys.readouterr().out.split() == list(families.FAMILIES)
 
 
 def test_family_is_built_with_its_size_and_instance(ring, capsys):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from isingnpu.cli import main
+from isingnpu.npu.factored import FactoredAttention
 from isingnpu.npu.images import planted_images
 from isingnpu.npu.store import write_machine
 
@@ -166,9 +167,23 @@ def test_designs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "--design", "perceptron"], "unknown design 'perceptron'"),
-        (["train", "--steps", "0"], "must be positive"),
-        (["train", "--wall-seconds", "0"], "must be positive"),
+        (["train", "--design", "perceptron"], "unknown design 'perceptron', `--design help`"),
+        (["train", "--design", "CD-2"], "unknown design 'CD-2'; did you mean 'CD-1'?"),
+        (["train", "--text", "text.txt", "--design", "hiden"], "`--design help` lists all"),
+        (["train", "--steps", "0"], "error: --steps must be above 0, got 0\n"),
+        (["train", "--cpu-seconds", "-1"], "error: --cpu-seconds must be above 0, got -1\n"),
+        (["train", "--cpu-seconds", "nan"], "error: --cpu-seconds must be above 0, got nan\n"),
+        (["train", "--wall-seconds", "0"], "error: --wall-seconds must be above 0, got 0\n"),
+        (["train", "--out", "absent/m.npz"], "a folder that exists, got absent/m.npz\n"),
+        (["train", "--out", "."], "a folder that exists, got .\n"),
+        (["train", "--text", "latin.txt"], "latin.txt: not UTF-8, byte 3 is"),
+        (["train", "--text", "short.txt"], "short.txt: 3 characters, at least 1,000"),
+        (["train", "--images", "other.npz"], "not an image set"),
+        (["train", "--resume", "planted.npz", "--text", "text.txt"], "takes PottsIsingLM; name"),
+        (["eval", "planted.npz", "--text", "text.txt"], "FactoredAttention does not fit this"),
+        (["sample", "planted.npz", "--seed", "-4"], "error: seed must lie in 0..2^64-1, got -4"),
+        (["compare", "--cpu-seconds", "-1"], "error: --cpu-seconds must be above 0, got -1\n"),
+        (["compare", "empty.txt"], "empty.txt: no rows"),
         (["train", "--steps", "1", "--backend", "cuda"], "run on the cpu alone"),
         (["compare", "--backend", "cuda"], "run on the cpu alone"),
         (["eval", "other.npz", "--backend", "cuda"], "run on the cpu alone"),
@@ -193,7 +208,11 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(TEXT)
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "short.txt").write_text("abc")
+    (tmp_path / "empty.txt").write_text("")
     write_machine("other.npz", "toaster", {}, {})
+    FactoredAttention(3, 2).save("planted.npz")
     assert main(["npu", *words]) == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -164,9 +164,19 @@ def test_wall_seconds_pass_while_the_process_waits_and_are_kept(
     assert later.steps == 3
 
 
-@pytest.mark.parametrize("limits", [{}, {"cpu_s": 0.0}, {"steps": -1}, {"flips": float("nan")}])
-def test_a_budget_without_a_positive_limit_is_refused(limits: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"needs a limit|must be positive"):
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({}, "a budget needs a limit"),
+        ({"cpu_s": 0.0}, "cpu_s must be above 0, got 0.0"),
+        ({"cpu_s": 3.0, "steps": -1}, "steps must be above 0, got -1"),
+        ({"flips": float("nan")}, "flips must be above 0, got nan"),
+    ],
+)
+def test_a_budget_without_a_positive_limit_is_refused(
+    limits: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{message}"):
         Budget(**limits)
 
 

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from foreign import Foreign, ForeignDevice
 from machine_devices import PLACES, There, device_at
+from numba import njit
 from test_language import FULL, QUICK, SPECS, Q, chain
 
+from isingnpu.backends.cpu.machine_text import exp_below
 from isingnpu.backends.cuda import host, machine
+from isingnpu.backends.cuda.device import Code
 from isingnpu.backends.cuda.host import FORWARD, HostDevice
 from isingnpu.npu.budget import Budget
 from isingnpu.npu.count_field import KBodyField
@@ -103,6 +106,38 @@ def test_sums_by_state_are_those_of_the_cpu(there):
         wanted = np.bincount(states, weights=values, minlength=bins).astype(np.float32)
         assert np.array_equal(mine, wanted)
         assert np.count_nonzero(mine) > 50
+
+
+EXPONENTIALS = """
+#include "softmax.cuh"
+extern "C" __global__ void exponentials(const float* x, float* out, u32 n) {
+    for (u32 k = threadIdx.x; k < n; k += blockDim.x) out[k] = exp_below(x[k]);
+}
+"""
+
+
+@njit(fastmath=True, error_model="numpy")
+def exponentials(x, out):
+    for k in range(x.size):
+        out[k] = exp_below(x[k])
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda on the host"])
+def test_exponential_is_within_its_error_everywhere(place):
+    """Steps of 2^-16 near 0 and 2^-10 below: each coefficient counts. Numba may add the parts of
+    k ln 2 in another order, which below e^-20 costs another 1.8e-7."""
+    least = -20 if place == "cpu" else -87
+    x = np.concatenate([np.arange(-4, 0, 2.0**-16), np.arange(least, -4, 2.0**-10), [0.0]])
+    x, out = x.astype(np.float32), np.zeros(x.size, np.float32)
+    if place == "cpu":
+        exponentials(x, out)
+    elif host.compiler() is None:
+        pytest.skip("g++ not found")
+    else:
+        code = Code("exponentials.cu", headers=(("exponentials.cu", EXPONENTIALS),))
+        HostDevice().kernel(code, "exponentials")((1,), (64,), [x, out, np.uint32(x.size)])
+    wanted = np.exp(x.astype(float))
+    assert np.abs(out / wanted - 1).max() <= EXP
 
 
 @pytest.mark.parametrize("q", COLOURS)

@@ -312,7 +312,7 @@ def one_graph(size):
         ({"sizes": (8, 12.5, 16)}, r"sizes\[1\] = 12.5"),
         ({"budget_s": 0}, "budget_s must be finite and > 0, got 0"),
         ({"sweeps": (10, 10)}, r"each of 3 sizes, got \(10, 10\)"),
-        ({"family": "sqare"}, "family must be one of"),
+        ({"family": "sqare"}, "unknown family 'sqare'; did you mean 'square'"),
         ({"universality": "potts"}, "universality must be None or one of"),
         ({"family": lattice.square, "sizes": None}, "a function needs sizes"),
         ({"family": lattice.square(8)}, "one finite model has no transition"),

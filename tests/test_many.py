@@ -12,6 +12,7 @@ from isingnpu.backends.cuda import CudaBackend
 from isingnpu.backends.cuda import many as batches
 from isingnpu.backends.cuda.device import OutOfMemory
 from isingnpu.backends.cuda.host import HostDevice
+from isingnpu.backends.cuda.many import estimates
 
 MODELS = [
     *(graph(n, seed=n) for n in (13, 1, 30, 7)),
@@ -134,6 +135,25 @@ def test_cuts_into_launches_and_schedules_of_fibers_change_nothing(monkeypatch, 
     betas[1] = betas[0]  # one schedule of models with unlike bounds
     assert trials[0].model.quantized.bound != trials[1].model.quantized.bound
     batch = batch_of(HostDevice(order), trials)
+    seen = batch.sweep(betas, first=2, every=3, track=True)
+    alike(batch, seen, answers(trials, betas))
+
+
+@pytest.mark.parametrize("dynamics", ["metropolis", "heat-bath"])
+def test_whole_integers_are_decided_by_the_limits_of_their_own_model(monkeypatch, dynamics):
+    """Real couplings, an estimate that leaves every decision open, and temperatures of unlike
+    magnitude: the constant and the cutoff of another model would freeze or free the spins."""
+
+    def undecided(betas, quantum):
+        slopes = estimates(betas, quantum)
+        slopes[:, 0] = np.array(np.nan, np.float32).view(np.int32)
+        return slopes
+
+    monkeypatch.setattr(batches, "estimates", undecided)
+    models = [graph(n, real=True, seed=n) for n in (9, 12, 10, 7)]
+    trials = [Trial(m, [], dynamics=dynamics, replicas=range(3, 8), seed=4) for m in models]
+    betas = [scale * np.linspace(0.5, 1, 6) for scale in (1e6, 0.1, 1e3, 1e-3)]
+    batch = batch_of(HostDevice(), trials)
     seen = batch.sweep(betas, first=2, every=3, track=True)
     alike(batch, seen, answers(trials, betas))
 

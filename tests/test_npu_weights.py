@@ -91,6 +91,27 @@ def test_a_planted_perceptron_is_found() -> None:
     assert 0 < progress.events.writes < progress.events.flips
 
 
+@pytest.mark.parametrize("hidden", [0, 4])
+def test_writes_are_the_weights_that_a_sweep_has_turned_over(hidden: int) -> None:
+    """A sweep visits each weight once, so that a flip it accepts is a weight that differs."""
+    x, y = rng.normal(size=(30, 6)), rng.integers(0, 3, 30)
+    machine = WeightAnnealer(hidden=hidden, replicas=2, betas=(0.1, 1.0), seed=9)
+    budget = Budget(steps=6)
+    machine.fit(x, y, budget, until=1)
+    assert machine.progress is not None
+    for step in range(2, 7):
+        before = machine.hidden_weights.copy(), machine.output.copy()
+        counted = machine.progress.events.writes
+        machine.fit(x, y, budget, until=step)
+        turned = [
+            np.count_nonzero(old != new)
+            for old, new in zip(before, (machine.hidden_weights, machine.output), strict=True)
+        ]
+        assert machine.progress.events.writes - counted == sum(turned)
+        assert turned[1] > 0
+        assert (turned[0] > 0) == (hidden > 0)
+
+
 def test_binary_weights_read_small_images(tmp_path) -> None:
     """Planted images without a hidden layer, against nearest class means, and saved."""
     images = planted_images(seed=1, n_train=500, n_test=500)

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -145,9 +145,20 @@ def check_only(text: str) -> bool:
 
 
 ALL = [command for page in PAGES if page.is_file() for command in commands(page)]
+# The quick suite gives the studies five seconds instead of 45, tests -m slow run them as shown.
+REPORT = "isingnpu report"
+SLOW = [
+    pytest.param(command, marks=[pytest.mark.slow] if command.text.endswith(REPORT) else [])
+    for command in ALL
+]
+SHORT = [
+    replace(command, text=f"{command.text} --seconds 5")
+    for command in ALL
+    if command.text.endswith(REPORT)
+]
 
 
-@pytest.mark.parametrize("command", ALL, ids=str)
+@pytest.mark.parametrize("command", [*SLOW, *SHORT], ids=str)
 def test_command_runs_and_prints_what_the_page_shows(
     command: Command, folder: Path, shell: dict[str, str]
 ) -> None:

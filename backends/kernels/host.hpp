@@ -9,6 +9,8 @@
 // depends on the order before a block starts.
 //
 // Not modelled: the memory order of the device, races between blocks within a turn, timing.
+// Shuffles and votes order memory here, on a device they do not: a __syncwarp beside one is not
+// missed, as are those before `clear` in machine_selectors.cu and in `drain` of lattice.cu.
 #pragma once
 #include <csetjmp>
 #include <cstdint>

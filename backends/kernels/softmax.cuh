@@ -3,7 +3,7 @@
 #include "portable.cuh"
 
 // e^x for -87 <= x <= 0, e^-87 below: 2^k times the polynomial of Cephes' expf on
-// [-ln 2 / 2, ln 2 / 2], within 1.2e-7, as on the cpu. Every product that is added is an fmaf.
+// [-ln 2 / 2, ln 2 / 2], within 1.2e-7. Every product that is added is an fmaf.
 __device__ __forceinline__ float exp_below(float x) {
     x = fmaxf(x, -87.0f);
     const int k = (int)fmaf(x, 1.44269504f, -0.5f);

@@ -67,11 +67,12 @@ class Budget:
     wall_s: float | None = None
 
     def __post_init__(self) -> None:
-        limits = [self.cpu_s, self.steps, self.flips, self.joules, self.wall_s]
-        if all(limit is None for limit in limits):
+        limits = {name: limit for name, limit in vars(self).items() if limit is not None}
+        if not limits:
             raise ValueError("a budget needs a limit: cpu_s=, steps=, flips=, joules= or wall_s=")
-        if any(limit is not None and not limit > 0 for limit in limits):
-            raise ValueError(f"limits must be positive, got {self}")
+        for name, limit in limits.items():
+            if not limit > 0:
+                raise ValueError(f"{name} must be above 0, got {limit}")
 
 
 @dataclass

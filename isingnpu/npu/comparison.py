@@ -220,8 +220,8 @@ def append_rows(path: FilePath, rows: Sequence[Row], machine: Mapping[str, Any])
 
 
 def read_rows(path: FilePath) -> list[Row]:
-    """All rows of a file of `append_rows`; ValueError names the line that is none. Of rows with
-    one task and name the last counts."""
+    """All rows of a file of `append_rows`; ValueError names the line that is none, or says that
+    there are no rows. Of rows with one task and name the last counts."""
     found: dict[tuple[str, str], Row] = {}
     for number, line in enumerate(Path(path).read_text().splitlines(), 1):
         try:
@@ -229,4 +229,6 @@ def read_rows(path: FilePath) -> list[Row]:
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}:{number}: not a line of compared rows ({error})") from error
         found |= {(row.task, row.name): row for row in rows}
+    if not found:
+        raise ValueError(f"{path}: no rows")
     return list(found.values())

@@ -58,7 +58,10 @@ class Corpus:
 def read_corpus(path: FilePath) -> Corpus:
     """A UTF-8 text, every distinct character a token, nine tenths for training. ValueError for a
     text with more than 256 or fewer than 2 distinct characters or under 1,000 in all."""
-    text = Path(path).read_text(encoding="utf-8")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8, byte {error.start} is {error.reason}") from error
     alphabet = tuple(sorted(set(text)))
     if not 2 <= len(alphabet) <= 256:
         raise ValueError(f"{path}: {len(alphabet)} distinct characters, allowed are 2 to 256")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -351,13 +352,16 @@ class ImageTask:
 
 def _known(design: str, designs: Sequence[str]) -> str:
     if design not in designs:
-        raise ValueError(f"unknown design {design!r}, allowed are {', '.join(designs)}")
+        near = get_close_matches(design, designs, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ","
+        raise ValueError(f"unknown design {design!r}{meant} `--design help` lists all")
     return design
 
 
 def _is(machine: Machine, kind: type[_M]) -> _M:
     if not isinstance(machine, kind):
         raise ValueError(
-            f"a {type(machine).__name__} does not fit this task: a {kind.__name__} does"
+            f"{type(machine).__name__} does not fit this task, which takes {kind.__name__}; "
+            "name the text or images (--text, --images) that the machine is for"
         )
     return machine
