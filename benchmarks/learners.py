@@ -35,7 +35,6 @@ from isingnpu.npu.comparison import (
     table,
 )
 from isingnpu.npu.corpus import Corpus, read_corpus
-from isingnpu.npu.count_field import KBodyField
 from isingnpu.npu.draws import Draw
 from isingnpu.npu.images import ImageSet, read_images
 from isingnpu.npu.recall import recall_episodes
@@ -85,10 +84,9 @@ class Data:
         return read_corpus(self.folder / "text" / "tinyshakespeare.txt")
 
     @cached_property
-    def field(self) -> Any:
-        """(tokens, q) log-probabilities of the count field."""
-        corpus = self.text
-        return KBodyField().fit(corpus.tokens, corpus.colours, corpus.train).table(corpus)
+    def field(self) -> tuple[Any, float]:
+        """(tokens, q) log-probabilities of the count field, and the CPU seconds they took."""
+        return text_study.field_table(self.text)
 
 
 def tables(data: Data, share: float = 1.0) -> dict[str, Table]:
@@ -200,10 +198,11 @@ def _readers(
                 chosen = replace(known, network=replace(known.network, context=context))
             if batch is not None:
                 chosen = replace(chosen, batch=batch)
+            beside, beside_cpu_s = data.field if field else (None, 0.0)
             made = text_rows(
                 data.text, Budget(cpu_s=cpu_s), seeds, candidates={name: chosen},
-                positions=spaced(data.text.positions(CONTEXT), JUDGED),
-                field=data.field if field else None, marks=MARKS if context == 64 else 0,
+                positions=spaced(data.text.positions(CONTEXT), JUDGED), field=beside,
+                field_cpu_s=beside_cpu_s, marks=MARKS if context == 64 else 0,
             )  # fmt: skip
             return [replace(row_of(one, title, BITS, BACKPROP), name=label) for one in made]
 

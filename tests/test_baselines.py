@@ -39,7 +39,7 @@ from isingnpu.npu.budget import Budget  # noqa: E402
 from isingnpu.npu.corpus import Corpus  # noqa: E402
 from isingnpu.npu.images import ImageSet, planted_images  # noqa: E402
 from isingnpu.npu.tasks import TextTask  # noqa: E402
-from isingnpu.npu.text_study import judged_context  # noqa: E402
+from isingnpu.npu.text_study import field_table, judged_context  # noqa: E402
 
 Q = 5
 SMALL = Transformer(Q, Q, width=16, layers=2, heads=2, context=12)
@@ -456,7 +456,13 @@ def test_a_comparison_judges_networks_where_machines_are_judged(monkeypatch) -> 
         seen.append(positions)
         return 1.0 if self.field is None else 0.5
 
+    def counted(corpus):
+        table, cpu_s = field_table(corpus)
+        assert cpu_s > 0
+        return table, 1000.0
+
     monkeypatch.setattr(TextBaseline, "bpc", scored)
+    monkeypatch.setattr("isingnpu.npu.text_study.field_table", counted)
     corpus = chain(12_000, 9_000)
     rows = TextTask(corpus).backprop_rows(1e-3, [0], "cpu", lambda text: None)
     assert all(row.curve[0][-1].score == row.scores[0] for row in rows)
@@ -469,3 +475,5 @@ def test_a_comparison_judges_networks_where_machines_are_judged(monkeypatch) -> 
     }
     wanted = corpus.positions(judged_context())
     assert all(np.array_equal(at, wanted) for at in seen)
+    *alone, beside = rows
+    assert max(row.cpu_s for row in alone) < 1000 < beside.cpu_s  # the field's are told with it

@@ -150,12 +150,14 @@ def text_rows(
     sweep_budget: Budget | None = None,
     positions: Array | None = None,
     field: Field | None = None,
+    field_cpu_s: float = 0.0,
     marks: int = 0,
     device: str = "cpu",
 ) -> list[Row]:
     """Bits per token at `positions` of the judged part, by default 20,000 evenly spaced ones that
     every candidate has its context for; rules are chosen on corpus.tuning(). field: as for
-    TextBaseline; the names then say so. marks: points of the learning curve, at these
+    TextBaseline; the names then say so, and the rows keep under "field_cpu_s" the CPU seconds
+    that it took, which are not of the budget. marks: points of the learning curve, at these
     positions."""
     candidates = candidates or text_candidates(corpus.colours)
     context = max(one.network.context for one in candidates.values())
@@ -181,7 +183,8 @@ def text_rows(
             asdict(one.network) | {"batch": one.batch},
         )
 
-    return [trial(name, one).row(budget, seeds) for name, one in candidates.items()]
+    rows = [trial(name, one).row(budget, seeds) for name, one in candidates.items()]
+    return [row | {"field_cpu_s": field_cpu_s} for row in rows]
 
 
 def image_rows(

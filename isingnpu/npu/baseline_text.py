@@ -2,8 +2,8 @@
 
 Both are trained on random windows of the training part and judged at given positions with exactly
 `context` tokens before each. A field, log-probabilities of every token at every position of the
-corpus (a count field's, say), may be added to the logits with a learned gain: the network beside
-the same field that a machine of spins has.
+corpus (a count field's, say), may be added to the logits with one learned gain: the network beside
+the field of the highest order of a machine of spins, which has two and gains by their evidence.
 """
 
 from __future__ import annotations

@@ -255,7 +255,7 @@ class TextTask:
         corpus, budget, device = self.corpus, Budget(cpu_s=budget_s), self.backend(device)
         judged = baseline_rows.spaced(corpus.positions(text_study.judged_context()), JUDGED)
         known = baseline_rows.text_candidates(corpus.colours)
-        field = KBodyField().fit(corpus.tokens, corpus.colours, corpus.train).table(corpus)
+        field, field_cpu_s = text_study.field_table(corpus)
         best = "transformer, 4-token inputs"
         made = baseline_rows.text_rows(
             corpus, budget, seeds, positions=judged, marks=MARKS, device=device
@@ -267,6 +267,7 @@ class TextTask:
             candidates={best: known[best]},
             positions=judged,
             field=field,
+            field_cpu_s=field_cpu_s,
             marks=MARKS,
             device=device,
         )

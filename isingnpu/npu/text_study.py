@@ -201,12 +201,29 @@ def _marks(machine: PottsIsingLM, corpus: Corpus, context: int, number: int) -> 
 
 def compile_for(spec: TextSpec, training: TextTraining, corpus: Corpus, device: str) -> None:
     """Two steps on the beginning of the text: the kernels of such a machine are compiled."""
-    if corpus.end > WARM:
-        corpus = replace(corpus, tokens=corpus.tokens[:WARM], train=WARM // 2, end=WARM)
-    counts = None
+    corpus, counts = _beginning(corpus), None
     if spec.count_states:
         counts = KBodyField().fit(corpus.tokens, corpus.colours, corpus.train)
     PottsIsingLM(spec, training, counts=counts, device=device).fit(corpus, Budget(steps=2))
+
+
+def _beginning(corpus: Corpus) -> Corpus:
+    """At most WARM tokens of it, half of them to learn from."""
+    if corpus.end <= WARM:
+        return corpus
+    return replace(corpus, tokens=corpus.tokens[:WARM], train=WARM // 2, end=WARM)
+
+
+def field_table(corpus: Corpus) -> tuple[Array, float]:
+    """(`KBodyField().table`, CPU seconds of it): the field for a network beside it, and what a
+    machine of spins spends on its own in counting and in training."""
+    _count_table(_beginning(corpus))  # compiles
+    began = time.process_time()
+    return _count_table(corpus), time.process_time() - began
+
+
+def _count_table(corpus: Corpus) -> Array:
+    return KBodyField().fit(corpus.tokens, corpus.colours, corpus.train).table(corpus)
 
 
 def _counted_row(corpus: Corpus, context: int) -> dict[str, Any]:
