@@ -1,7 +1,10 @@
 """Images seen anew at every visit: small random rotations, stretches, shears and shifts.
 
-An image is read at A r + t for pixel r from its centre, A = R(angle) diag(e^sy, e^sx) + shear, all
-uniform: angle and shear within their bound, log stretch of either axis within log_scale, shift
+An image is read at A r + t for pixel r from its centre, axes (y, x):
+
+    A = diag(e^sy, e^sx) R(angle) + shear in A[x, y],   R = (cos, -sin; sin, cos)
+
+all uniform: angle and shear within their bound, log stretch of either axis within log_scale, shift
 within `shift` pixels (a whole number of them if `whole`).
 """
 

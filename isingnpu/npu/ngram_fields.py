@@ -1,6 +1,6 @@
 """Fields of whole contexts on the output spin, learned by a local rule: n-gram Potts fields.
 
-    g_y += sum_k alpha_k[s] T_k[x_{t-k} .. x_{t-1}, y]
+    g_y += sum_k alpha_k[s, s'] T_k[x_{t-k} .. x_{t-1}, y]
 
 A context of k tokens has a row of its own, or shares one with others that have the same hash. A
 row moves by the error it sees, e_y = delta_y - p_y, with a step of its own (AdaGrad: Duchi, Hazan
@@ -11,7 +11,9 @@ written. A position of fold f sees T - T_f, the field that the other folds have 
 gains and the rest of the machine learn with fields of unseen text: with its own fold in it a row
 remembers its answer, and a machine that learns beside it learns to trust it too much.
 
-alpha is a gain by evidence: class s counts the factors of two in A - A_f.
+alpha is a gain by evidence: class s of a row is 0 without any, else 1 and one more for each factor
+of 2^(2/3) in 1 + A - A_f; s' is the class of the next longer context of the position that has
+evidence, 0 where none has.
 """
 
 from __future__ import annotations
