@@ -29,7 +29,6 @@ from isingnpu.npu.prices import DIGITAL, SPIN_DEVICE, joules_of
 from isingnpu.statistics import Estimate
 
 TWO_PHASE, BACKPROP, COUNTS = "two-phase", "backprop", "counts"
-HIGHER_IS_BETTER = ("accuracy %",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +52,6 @@ class Row:
     events: Events
     joules: float | None = None
     curve: tuple[tuple[Point, ...], ...] = ()
-    notes: str = ""
 
     @property
     def score(self) -> Estimate:
