@@ -263,6 +263,12 @@ def test_a_stopped_image_network_goes_on_with_the_same_bits(tmp_path):
         assert torch.equal(w, loaded.training.parameters[name]), name
 
 
+@pytest.mark.parametrize("wrong", [{"rate": 0.0}, {"muon": -1.0}, {"warm_up": 0}, {"floor": 2.0}])
+def test_rules_without_a_schedule_are_refused(wrong):
+    with pytest.raises(ValueError, match="got Rule"):
+        Rule(**wrong)
+
+
 def test_a_budget_of_flips_alone_is_refused():
     with pytest.raises(ValueError, match="backprop flips no spins"):
         TextBaseline(SMALL, seed=1).fit(CHAIN, Budget(flips=100))

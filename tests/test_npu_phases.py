@@ -17,6 +17,7 @@ from isingnpu.npu.learning import (
     ContrastiveDivergence,
     Exact,
     Gibbs,
+    LocalAdam,
     MeanField,
     SymmetricFeedback,
     WeakFeedback,
@@ -337,6 +338,12 @@ def test_rules_refuse_what_they_cannot_do() -> None:
         lambda: ContrastiveDivergence(k=0),
         lambda: MeanField(damping=0),
         lambda: SymmetricFeedback(gamma=0),
+        lambda: Exact(threshold=-0.1),
+        lambda: LocalAdam(rate=0.0),
+        lambda: LocalAdam(decay=-1.0),
+        lambda: LocalAdam(betas=(0.9, 1.0)),
+        lambda: LocalAdam(warm_up=0),
+        lambda: LocalAdam(floor=2.0),
     ):
         with pytest.raises(ValueError, match="got"):
             make()

@@ -61,6 +61,8 @@ class Rule:
     def __post_init__(self) -> None:
         if not self.rate > 0 or (self.muon is not None and not self.muon > 0):
             raise ValueError(f"rates must be positive, got {self}")
+        if self.warm_up < 1 or not 0 <= self.floor <= 1:
+            raise ValueError(f"warm_up >= 1 and floor in [0, 1] are needed, got {self}")
 
     def factor(self, step: int, fraction: float) -> float:
         """What the rates are multiplied by in 0-based `step`, that part of the budget spent."""

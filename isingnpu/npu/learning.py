@@ -57,6 +57,10 @@ class Exact:
 
     threshold: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold < 1:
+            raise ValueError(f"threshold must lie in [0, 1), got {self.threshold}")
+
 
 @dataclass(frozen=True)
 class Gibbs:
@@ -134,6 +138,13 @@ class LocalAdam:
     decay: float = 0.002
     warm_up: int = 100
     floor: float = 0.01
+
+    def __post_init__(self) -> None:
+        means = min(self.betas) >= 0 and max(self.betas) < 1
+        if not (self.rate > 0 and self.decay >= 0 and means):
+            raise ValueError(f"rate > 0, decay >= 0 and betas in [0, 1) are needed, got {self}")
+        if self.warm_up < 1 or not 0 <= self.floor <= 1:
+            raise ValueError(f"warm_up >= 1 and floor in [0, 1] are needed, got {self}")
 
     def rate_at(self, step: int, fraction: float) -> float:
         """The rate of 0-based `step` when that fraction of the budget is spent."""
