@@ -189,19 +189,25 @@ class Meter:
             if reason is None and self.wall_s < SHORTEST_WINDOW:
                 reason = f"window {self.wall_s:.2g} s shorter than {SHORTEST_WINDOW:g} s"
             elif reason is None:
-                joules = self._joules(name)
+                joules = self.joules(name)
             readings.append(EnergyReading(joules, name, self.wall_s, reason or ""))
         self.energy = tuple(readings)
 
-    def joules_so_far(self) -> float:
-        """Measured joules since the block began, by the first sensor; ValueError without one."""
-        for name, reason in self._reasons.items():
-            if reason is None:
-                return self._joules(name)
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """Names of the sensors that can be read."""
+        return tuple(name for name, reason in self._reasons.items() if reason is None)
+
+    @property
+    def first(self) -> str:
+        """The first sensor that can be read; ValueError without one."""
+        for name in self.readable:
+            return name
         reasons = "; ".join(f"{name}: {reason}" for name, reason in self._reasons.items())
         raise ValueError(f"no energy sensor here ({reasons})")
 
-    def _joules(self, name: str) -> float:
+    def joules(self, name: str) -> float:
+        """Measured joules since the block began, by a readable sensor."""
         if name == "rapl":  # the counter wraps at its range
             pairs = zip(self._rapl, _rapl_microjoules(), strict=True)
             return sum((after - before) % span for (before, span), (after, _) in pairs) * 1e-6

@@ -8,18 +8,27 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from isingnpu.npu.budget import Budget, Events, Marks, Point, Progress
+from isingnpu.npu.budget import Budget, Events, Marks, Point, Progress, mean_joules
 from isingnpu.npu.comparison import (
     BACKPROP,
     TWO_PHASE,
     Row,
     append_rows,
     read_rows,
+    row_of,
     table,
 )
+from isingnpu.npu.corpus import Corpus
+from isingnpu.npu.draws import Draw, uniforms
+from isingnpu.npu.image_study import image_rows
+from isingnpu.npu.images import planted_images
 from isingnpu.npu.prices import DIGITAL, SPIN_DEVICE, joules_of
+from isingnpu.npu.small_studies import planted_rows, recall_rows
+from isingnpu.npu.text_study import committee_row, text_rows
+from isingnpu.rng import Stream
 
 DRAWN = Events(draws=1_000_000, macs=10_000, writes=100, reads=50, samples=10)
 
@@ -178,6 +187,62 @@ def test_a_budget_without_a_positive_limit_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=rf"^{message}"):
         Budget(**limits)
+
+
+@pytest.fixture
+def counter(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """An energy counter set by hand, in joules, and windows of any length."""
+    counter = SimpleNamespace(joules=5.0)
+    monkeypatch.setattr("isingnpu.ledger.sensors", lambda: {"rapl": None, "nvml": "none"})
+    monkeypatch.setattr(
+        "isingnpu.ledger._rapl_microjoules", lambda: [(round(counter.joules * 1e6), 10**12)]
+    )
+    monkeypatch.setattr("isingnpu.ledger.SHORTEST_WINDOW", 0.0)
+    return counter
+
+
+def test_joules_of_a_pause_are_not_of_the_training(counter: SimpleNamespace) -> None:
+    """Steps of 2 J, each scored for 100 J."""
+    with Progress(Budget(joules=8.0)) as progress:
+        while not progress.spent:
+            counter.joules += 2
+            progress.count(Events())
+            with progress.pause():
+                counter.joules += 100
+    assert progress.steps == 4
+    assert mean_joules([progress]) == {"rapl": 8.0, "nvml": "not measured"}
+
+
+@pytest.mark.parametrize("study", ["planted", "recall", "images", "text", "committee"])
+def test_rows_of_spins_have_the_joules_of_a_sensor(
+    study: str, counter: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A joule a step. Of images 2 steps compile and are not of the training."""
+    whole = Progress.count
+
+    def count(progress: Progress, *args: object) -> None:
+        counter.joules += 1
+        whole(progress, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Progress, "count", count)
+    u = uniforms((6000,), Draw(8, Stream.DATA))
+    corpus = Corpus("noise", (4 * u).astype(np.uint8), tuple("abcd"), 4000, 6000)
+    text = {"cpu_s": 1e6, "steps": 3, "seeds": (0,), "window": 16}
+    images = planted_images(n_train=300, n_test=50)
+    made = {
+        "planted": lambda: planted_rows(cpu_s=0.01, seeds=(0,), sequences=500, names=["CD-1"]),
+        "recall": lambda: recall_rows(cpu_s=0.01, seeds=(0,), pairs=2, symbols=4)[:1],
+        "images": lambda: image_rows(images, cpu_s=0.01, seeds=(0,), names=["drawn nudges"]),
+        "text": lambda: text_rows(corpus, names=["hidden alone"], **text),
+        "committee": lambda: [committee_row(corpus, "hidden alone", members=2, **text)],
+    }
+    [row] = made[study]()
+    wanted = {"text": 3.0, "committee": 6.0}.get(study)
+    if wanted is None:
+        samples = row["events"][0]["samples"]
+        batch = {"planted": 256, "recall": 64, "images": 128}[study]
+        wanted = samples / batch - 2 * (study == "images")
+    assert row_of(row, "task", "nats", TWO_PHASE).joules == wanted
 
 
 def test_a_budget_in_joules_needs_a_sensor(monkeypatch: pytest.MonkeyPatch) -> None:

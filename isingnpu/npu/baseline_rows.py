@@ -9,7 +9,7 @@ that the judged part is not among.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from isingnpu.npu.baseline_sequences import MaskedTransformer, Recalled, RecallT
 from isingnpu.npu.baseline_text import Field, TextBaseline, Window
 from isingnpu.npu.baseline_training import Rule
 from isingnpu.npu.baseline_transformer import Transformer
-from isingnpu.npu.budget import Budget, Progress
+from isingnpu.npu.budget import Budget, Progress, mean_joules
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.images import ImageSet
 
@@ -123,22 +123,9 @@ class Trial:
             "samples": mean["samples"],
             "samples_per_s": mean["samples"] / cpu_s,
             "events": mean,
-            "joules": _joules(parts),
+            "joules": mean_joules(parts),
             "curves": [[asdict(point) for point in part.curve] for part in parts],
         }
-
-
-def _joules(parts: Iterable[Progress]) -> dict[str, float | str]:
-    """Mean per sensor; one training without a reading leaves it unmeasured."""
-    read: dict[str, list[float | None]] = {}
-    for part in parts:
-        for energy in part.energy:
-            read.setdefault(energy.source, []).append(energy.joules)
-    made: dict[str, float | str] = {}
-    for source, values in read.items():
-        known = [value for value in values if value is not None]
-        made[source] = float(np.mean(known)) if len(known) == len(values) else "not measured"
-    return made
 
 
 def text_rows(

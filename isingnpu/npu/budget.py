@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from operator import add
 from typing import Any
 
@@ -91,8 +92,8 @@ class Progress:
     """The state of a budget: what is spent, and the learning curve.
 
     Use: `with Progress(budget) as progress: while not progress.spent: ...; progress.count(...)`.
-    Work inside `with progress.pause():` costs nothing. joules of the budget are measured ones and
-    need a sensor: ValueError without.
+    Work inside `with progress.pause():` costs nothing. joules of the budget are those of the first
+    sensor since this call began: ValueError without one.
     """
 
     budget: Budget
@@ -106,24 +107,34 @@ class Progress:
 
     def __enter__(self) -> Progress:
         self._meter = Meter().__enter__()
+        self._joules = {
+            name: _Stopwatch(partial(self._meter.joules, name)) for name in self._meter.readable
+        }
         self._cpu, self._wall = _Stopwatch(time.process_time), _Stopwatch(time.perf_counter)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._cpu.halt()
-        self._wall.halt()
+        for watch in self._watches:
+            watch.halt()
         self._meter.__exit__(None, None, None)
-        self.energy = self._meter.energy
+        self.energy = tuple(
+            replace(e, joules=self._joules[e.source].spent) if e.joules is not None else e
+            for e in self._meter.energy
+        )
+
+    @property
+    def _watches(self) -> list[_Stopwatch]:
+        return [self._cpu, self._wall, *self._joules.values()]
 
     @property
     def cpu_s(self) -> float:
         """CPU seconds spent on training so far, earlier parts of a resumed run included."""
-        return self.earlier_cpu_s + self._cpu.seconds
+        return self.earlier_cpu_s + self._cpu.spent
 
     @property
     def wall_s(self) -> float:
         """The same in seconds of a clock."""
-        return self.earlier_wall_s + self._wall.seconds
+        return self.earlier_wall_s + self._wall.spent
 
     @property
     def fraction(self) -> float:
@@ -139,7 +150,7 @@ class Progress:
             )
         ]
         if b.joules is not None:
-            parts.append(self._meter.joules_so_far() / b.joules)
+            parts.append(self._joules[self._meter.first].spent / b.joules)
         return min(1.0, max(parts))
 
     @property
@@ -153,7 +164,7 @@ class Progress:
         self.loss = loss
 
     def pause(self) -> _Pause:
-        """A block whose seconds are not of the budget."""
+        """A block whose seconds and joules are not of the budget."""
         return _Pause(self)
 
     def mark(self, loss: float, score: float | None = None) -> None:
@@ -201,6 +212,20 @@ class Progress:
         return progress
 
 
+def mean_joules(trained: Iterable[Progress]) -> dict[str, float | str]:
+    """Measured joules of a training, the mean, by sensor; one training without a reading leaves
+    a sensor's "not measured"."""
+    read: dict[str, list[float | None]] = {}
+    for one in trained:
+        for energy in one.energy:
+            read.setdefault(energy.source, []).append(energy.joules)
+    made: dict[str, float | str] = {}
+    for source, values in read.items():
+        known = [value for value in values if value is not None]
+        made[source] = sum(known) / len(known) if len(known) == len(values) else "not measured"
+    return made
+
+
 class Marks:
     """A `watch` of `fit`: scores a learner whenever another of `number` equal parts of its budget
     is spent, the last excepted, and puts it on the learning curve. Scoring costs nothing."""
@@ -218,14 +243,14 @@ class Marks:
 
 
 class _Stopwatch:
-    """Seconds of a clock since it was started, without those of pauses."""
+    """Seconds of a clock, or joules of a sensor, since it was started, without those of pauses."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._start = clock, clock()
         self._halted: float | None = None
 
     @property
-    def seconds(self) -> float:
+    def spent(self) -> float:
         return (self._clock() if self._halted is None else self._halted) - self._start
 
     @property
@@ -245,7 +270,7 @@ class _Pause:
     """Halts the watches that run; a pause within a pause changes nothing."""
 
     def __init__(self, progress: Progress) -> None:
-        self._watches = [watch for watch in (progress._cpu, progress._wall) if watch.runs]
+        self._watches = [watch for watch in progress._watches if watch.runs]
 
     def __enter__(self) -> None:
         for watch in self._watches:

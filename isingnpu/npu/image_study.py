@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from isingnpu.npu.augment import Warp, shifts
-from isingnpu.npu.budget import Budget, Events, Marks, Progress
+from isingnpu.npu.budget import Budget, Events, Marks, Progress, mean_joules
 from isingnpu.npu.classifier import IsingClassifier
 from isingnpu.npu.draws import Stratified
 from isingnpu.npu.images import ImageSet
@@ -159,8 +159,9 @@ def image_rows(
 ) -> list[dict[str, Any]]:
     """Rows: name, design, params, cpu_s, seeds, scores on the test part of `images` in percent,
     their mean and standard deviation, epochs, samples, samples_per_s, events of training and
-    curves (one entry per seed), events of asking for all test labels once. Curves have `marks`
-    points of couplings that are not averaged, by the first read-out, and its score at the end.
+    curves (one entry per seed), measured joules (the mean, by sensor), events of asking for all
+    test labels once. Curves have `marks` points of couplings that are not averaged, by the first
+    read-out, and its score at the end.
 
     names: of `designs()`, all of them by default; KeyError for another. The first `warm_up` steps
     compile kernels and are outside the budget of cpu_s seconds for every seed."""
@@ -194,6 +195,7 @@ def image_rows(
                     "samples": samples,
                     "samples_per_s": [n / s for n, s in zip(samples, spent, strict=True)],
                     "events": [progress.events.to_json() for _, progress in trained],
+                    "joules": mean_joules(progress for _, progress in trained),
                     "curves": [[asdict(point) for point in curve] for curve in curves],
                     "asking": asked[0][1].to_json(),
                 }

@@ -1,7 +1,8 @@
 """Small tasks of the machines, one row per machine: what a comparison prints.
 
 A row has name, task, metric, params (numbers that are learned), budget, seeds; scores, events and
-cpu_s (one per seed); further columns belong to the task.
+cpu_s (one per seed); of trainings measured joules (the mean, by sensor); further columns belong to
+the task.
 Baselines trained by backprop are rows of their own, made elsewhere.
 """
 
@@ -19,7 +20,7 @@ from scipy import stats
 
 from isingnpu.criticality.softmax import softmax
 from isingnpu.npu.attention import attend, attend_sampled, draw_selectors, draws_needed
-from isingnpu.npu.budget import Budget, Events, Marks
+from isingnpu.npu.budget import Budget, Events, Marks, mean_joules
 from isingnpu.npu.draws import Draw, normals
 from isingnpu.npu.export import penalty_study
 from isingnpu.npu.factored import FactoredAttention, PseudoLikelihood, Rule
@@ -66,7 +67,7 @@ def planted_rows(
         rule = PLANTED_RULES[name]
         row = _row(name, "planted Potts", "nats above the exact entropy", {"cpu_s": cpu_s}, seeds)
         row |= {"truth": [], "loss": [], "accuracy": [], "coupling_error": [], "edges_found": []}
-        row["curves"] = []
+        row["curves"], trained = [], []
         for seed in seeds:
             language = planted_language(seed=seed)
             new = language.sequences(10_000, seed=seed + 1_000_003).astype(np.int64)
@@ -85,7 +86,8 @@ def planted_rows(
             row["coupling_error"].append(machine.coupling_error(language.tensor))
             row["edges_found"].append(machine.edge_precision(language.edges))
             _add(row, excess, progress.events, progress.cpu_s)
-        rows.append(row)
+            trained.append(progress)
+        rows.append(row | {"joules": mean_joules(trained)})
     return rows
 
 
@@ -108,6 +110,7 @@ def recall_rows(
     for name, sampled in (("selector, exact phases", False), ("selector, sampled phases", True)):
         row = _row(name, f"recall of {pairs} pairs", "accuracy", {"cpu_s": cpu_s}, seeds)
         row |= {"one_draw": [], "steps": []}
+        trained = []
         for seed in seeds:
             machine = AssociativeRecall(symbols, sampled=sampled, seed=seed)
             progress = machine.fit(Budget(cpu_s=cpu_s), pairs=pairs)
@@ -117,7 +120,8 @@ def recall_rows(
             row["one_draw"].append(accuracy_of(machine.sample(new, seed), new))
             row["steps"].append(progress.steps)
             _add(row, machine.score(new), progress.events, progress.cpu_s)
-        rows.append(row)
+            trained.append(progress)
+        rows.append(row | {"joules": mean_joules(trained)})
     return rows
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isingnpu.npu.budget import Budget, Events, Marks
+from isingnpu.npu.budget import Budget, Events, Marks, Progress, mean_joules
 from isingnpu.npu.committee import Committee
 from isingnpu.npu.corpus import Corpus
 from isingnpu.npu.count_field import KBodyField
@@ -95,8 +95,8 @@ def text_rows(
     """One row per machine, and one of the count field alone (Kneser-Ney): name, params, entries
     (stored numbers of tables that params do not count), budget, seeds, bpc per seed, mean, sd over
     seeds, error (standard error over the text), judged positions, tokens, events and cpu_s per
-    seed, field_cpu_s for a count field, curves of `marks` points, one per seed. steps: a second
-    limit of the budget. watch sees each row.
+    seed, field_cpu_s for a count field, measured joules (the mean, by sensor), curves of `marks`
+    points, one per seed. steps: a second limit of the budget. watch sees each row.
 
     names: which of `designs()`, and "Kneser-Ney"; ValueError for an unknown one."""
     known = designs(window)
@@ -166,6 +166,7 @@ def _row(
     )
     compile_for(spec, design.training, corpus, device)  # before the clock runs
     losses, events, seconds, curves = [], [], [], []
+    parts: list[Progress] = []
     for seed in seeds:
         machines = [
             PottsIsingLM(spec, design.training, counts=counts, seed=one, device=device)
@@ -182,6 +183,8 @@ def _row(
             curves.append([asdict(point) for point in spent[0].curve if point.score is not None])
         events.append(sum((progress.events for progress in spent), Events()))
         seconds.append(sum(progress.cpu_s for progress in spent))
+        parts += spent
+    joules = mean_joules(parts)
     return {
         "name": design.name,
         "params": members * machines[0].n_couplings,
@@ -190,6 +193,7 @@ def _row(
         "seeds": list(seeds),
         "field_cpu_s": field_cpu_s,
         "cpu_s": seconds,
+        "joules": {k: j if isinstance(j, str) else members * j for k, j in joules.items()},
         "curves": curves,
         **_summary(losses, events),
     }
