@@ -38,7 +38,8 @@ from isingnpu.npu.baseline_transformer import Transformer, rotated, rotation  # 
 from isingnpu.npu.budget import Budget  # noqa: E402
 from isingnpu.npu.corpus import Corpus  # noqa: E402
 from isingnpu.npu.images import ImageSet, planted_images  # noqa: E402
-from isingnpu.npu.tasks import TextTask  # noqa: E402
+from isingnpu.npu.planted_language import planted_language  # noqa: E402
+from isingnpu.npu.tasks import PlantedTask, TextTask  # noqa: E402
 from isingnpu.npu.text_study import field_table, judged_context  # noqa: E402
 
 Q = 5
@@ -451,6 +452,20 @@ def test_rows_of_small_tasks_count_parameters_samples_and_the_goal():
     assert [row["goal_cpu_s"] for row in never] == [[None, None]] * 2
     assert always[0]["name"] != always[1]["name"]
     json.dumps([masked, *always])
+
+
+def test_a_curve_of_planted_sequences_is_above_the_loss_of_the_truth_on_the_same(
+    monkeypatch,
+) -> None:
+    """An even guess costs ln 6 on any sequences; what the truth costs differs between them."""
+    monkeypatch.setattr(MaskedTransformer, "logits", lambda self, x, site: np.zeros((len(x), 6)))
+    [row, _] = PlantedTask().backprop_rows(1e-3, [3], "cpu", lambda text: None)
+    language = planted_language(seed=3)
+    new = language.sequences(10_000, 1_000_006).astype(np.int64)
+    true = -np.take_along_axis(language.log_law(new), new[..., None], -1).mean((1, 2))
+    assert row.scores[0] == pytest.approx(np.log(6) - true.mean(), rel=1e-9)
+    assert row.curve[0][-1].score == pytest.approx(np.log(6) - true[:500].mean(), rel=1e-9)
+    assert abs(true.mean() - true[:500].mean()) > 1e-4
 
 
 def test_a_comparison_judges_networks_where_machines_are_judged(monkeypatch) -> None:

@@ -36,6 +36,7 @@ def rates(rule: Rule, *values: float) -> tuple[Rule, ...]:
 
 IMAGE_RULES = rates(Rule(warm_up=100, floor=0.01), 1e-3, 3e-3, 6e-3, 1e-2)
 MASKED_RULES = rates(Rule(muon=0.02), 1e-3, 3e-3)
+CURVE = 500  # test sequences on which a masked transformer's learning curve is scored
 RECALL_RULES = rates(Rule(muon=0.02), 1e-3, 3e-3)
 
 
@@ -231,7 +232,7 @@ def masked_rows(
     device: str = "cpu",
 ) -> list[Row]:
     """Cross-entropy in nats of single sites of sequences (n, length), and its learning curve on
-    the first 500 test sequences; rules are chosen on the last tenth of the training sequences."""
+    the first CURVE test sequences; rules are chosen on the last tenth of those to learn from."""
     cut = len(train) - max(1, len(train) // 10)
 
     def trial(depth: int) -> Trial:
@@ -239,7 +240,7 @@ def masked_rows(
             machine = MaskedTransformer(
                 colours, train.shape[1], rule, layers=depth, seed=seed, device=device
             )
-            progress = machine.fit(on, spent, held_out=judged[:500], marks=marks)
+            progress = machine.fit(on, spent, held_out=judged[:CURVE], marks=marks)
             return Outcome(machine, progress, machine.cross_entropy(judged))
 
         return Trial(

@@ -114,18 +114,25 @@ class Row:
 
 
 def row_of(
-    entry: Mapping[str, Any], task: str, metric: str, learning: str, zero: float = 0.0
+    entry: Mapping[str, Any],
+    task: str,
+    metric: str,
+    learning: str,
+    zero: float = 0.0,
+    zero_of_curve: float | None = None,
 ) -> Row:
     """A row of a study (text_study, image_study, small_studies, baseline_rows) as one of a table.
-    zero: what is taken from its scores; shares become percent where the metric says so."""
+    zero: what is taken from its scores, zero_of_curve (zero if None) from those of its learning
+    curve; shares become percent where the metric says so."""
     scores = [float(x) for x in entry.get("scores", entry.get("bpc", ()))]
     scale = 100.0 if entry.get("metric") == "accuracy" and metric == "accuracy %" else 1.0
     events = entry["events"]
     parts = [events] if isinstance(events, Mapping) else list(events)
     names = [f.name for f in fields(Events)]
     mean = {name: round(sum(part.get(name, 0) for part in parts) / len(parts)) for name in names}
+    below = zero if zero_of_curve is None else zero_of_curve
     curves = tuple(
-        tuple(_moved(Point(**point), zero, scale) for point in curve)
+        tuple(_moved(Point(**point), below, scale) for point in curve)
         for curve in entry.get("curves", ())
     )
     joules = [j for j in entry.get("joules", {}).values() if not isinstance(j, str)]

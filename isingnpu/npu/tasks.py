@@ -170,12 +170,10 @@ class PlantedTask:
                 [seed],
                 sweep_budget=Budget(cpu_s=SWEEP * budget_s),
             )
-            true = np.take_along_axis(language.log_law(test), test[..., None], -1).mean()
+            true = -np.take_along_axis(language.log_law(test), test[..., None], -1)
+            zero, of_curve = float(true.mean()), float(true[: baseline_rows.CURVE].mean())
             found.append(
-                [
-                    row_of(entry, self.name, self.metric, BACKPROP, zero=-float(true))
-                    for entry in made
-                ]
+                [row_of(entry, self.name, self.metric, BACKPROP, zero, of_curve) for entry in made]
             )
         return [merged(same) for same in zip(*found, strict=True)]
 
