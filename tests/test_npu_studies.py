@@ -7,6 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from isingnpu.npu.budget import Budget
+from isingnpu.npu.factored import FactoredAttention
+from isingnpu.npu.recall import AssociativeRecall
 from isingnpu.npu.small_studies import (
     PLANTED_RULES,
     memory_rows,
@@ -15,6 +18,7 @@ from isingnpu.npu.small_studies import (
     recall_rows,
     selector_rows,
 )
+from isingnpu.npu.tasks import PlantedTask
 
 COLUMNS = {"name", "task", "metric", "params", "budget", "seeds", "scores", "events", "cpu_s"}
 
@@ -43,6 +47,25 @@ def test_planted_rows_measure_from_the_exact_entropy() -> None:
         assert end["cpu_s"] == row["cpu_s"][0]
         assert end["score"] == row["scores"][0]
         json.dumps(row, allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", [FactoredAttention, AssociativeRecall])
+def test_another_machine_compiles_before_the_clock_runs(kind, monkeypatch) -> None:
+    """Every training in CPU seconds, the first one too, comes after a step of a machine beside."""
+    whole, asked = kind.fit, []
+
+    def fit(self, *args, **options):
+        budget = next(a for a in args if isinstance(a, Budget))
+        asked.append("steps" if budget.cpu_s is None else "seconds")
+        return whole(self, *args, **options)
+
+    monkeypatch.setattr(kind, "fit", fit)
+    if kind is FactoredAttention:
+        planted_rows(cpu_s=0.01, seeds=(1,), sequences=200, names=["CD-1"])
+        PlantedTask().train("CD-1", Budget(cpu_s=0.01), 1, "cpu", None)
+    else:
+        recall_rows(cpu_s=0.01, seeds=(1,), pairs=2, symbols=4)
+    assert asked == ["steps", "seconds"] * 2
 
 
 def test_recall_rows_count_right_answers() -> None:

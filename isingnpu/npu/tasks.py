@@ -119,6 +119,7 @@ class PlantedTask:
         self.backend(device)
         rule = small_studies.PLANTED_RULES[_known(design, self.designs)]
         language = self.language
+        small_studies.compile_for(language, rule)
         machine = FactoredAttention(language.length, language.colours, rule=rule, seed=seed)
         return self.resume(machine, budget, watch)
 
