@@ -82,7 +82,9 @@ class AssociativeRecall:
         self.progress: Progress | None = None
         self._moments = Moments()
         self.metric = np.zeros((symbols, symbols), np.float32)
-        self.readout = np.float32(0.1) * normals((symbols, symbols), Draw(seed, Stream.WEIGHTS))
+        self.readout = np.float32(0.1) * normals(
+            (symbols, symbols), Draw(self.seed, Stream.WEIGHTS)
+        )
 
     def fit(self, budget: Budget, *, pairs: int = 16, until: int | None = None) -> Progress:
         """Learn from fresh episodes, every step a batch of its own, until the budget, of all

@@ -114,7 +114,7 @@ class WeightAnnealer:
 
     @property
     def _gain(self) -> float:
-        return self.gain or 1 / math.sqrt(self.output.shape[-1])
+        return 1 / math.sqrt(self.output.shape[-1]) if self.gain is None else self.gain
 
     def _start(self, inputs: int, classes: int) -> None:
         width, self.classes = self.hidden or inputs, classes
