@@ -92,6 +92,18 @@ def test_text_machine_trains_and_goes_on(
     assert len(capsys.readouterr().out) >= 40
 
 
+@pytest.mark.parametrize("command", ["eval", "sample"])
+def test_a_text_of_other_characters_is_refused(
+    command: str, tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many of them, which would pass for those that were learned."""
+    file, other = tmp_path / "t.npz", tmp_path / "other.txt"
+    other.write_text(TEXT.upper())
+    run(capsys, "train", "--text", text, "--design", "hidden alone", "--steps", 1, "--out", file)
+    assert main(["npu", command, str(file), "--text", str(other)]) == 2
+    assert "other characters than those that were learned" in capsys.readouterr().err
+
+
 def test_image_machine_is_scored_with_its_binomial_error(
     tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

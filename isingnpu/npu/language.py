@@ -94,6 +94,7 @@ class PottsIsingLM:
         self._moments, self._head_moments = Moments(), Moments()
         self._epoch: tuple[int, Array, int] | None = None
         self.progress: Progress | None = None
+        self.alphabet: tuple[str, ...] | None = None  # of the text it learns
 
     @property
     def reach(self) -> int:
@@ -124,13 +125,14 @@ class PottsIsingLM:
         """Learn from the training part. A machine that was stopped (`until` a step, or saved and
         loaded) goes on where it was. watch is called every `every` steps, off the budget.
         ValueError for another text than the one that its n-gram rows or counts are of."""
-        self._check_colours(corpus)
+        self.check(corpus)
         needed = self.reach + (self.training.runs + 2) * self.training.length
         if corpus.train < needed:
             raise ValueError(f"{corpus.train} training tokens, at least {needed} are needed")
         with Progress.after(self.progress, budget) as progress:
             self.progress = progress
             reading = self._training_text(corpus)
+            self.alphabet = corpus.alphabet
             loss, n = 0.0, 0
             while not progress.spent and (until is None or progress.steps < until):
                 batch = self._batch(reading, progress.steps)
@@ -145,11 +147,14 @@ class PottsIsingLM:
                             watch(progress)
         return progress
 
-    def _check_colours(self, corpus: Corpus) -> None:
+    def check(self, corpus: Corpus) -> None:
+        """ValueError unless the tokens of this text are those that the machine has learned."""
         if corpus.colours != self.spec.colours:
             raise ValueError(
                 f"{corpus.name} has {corpus.colours} colours, the machine {self.spec.colours}"
             )
+        if self.alphabet not in (None, corpus.alphabet):
+            raise ValueError(f"{corpus.name} has other characters than those that were learned")
         if not corpus.train <= corpus.end <= len(corpus.tokens):
             raise ValueError(
                 f"{corpus.name} has {len(corpus.tokens)} tokens, its parts end at {corpus.train} "
@@ -275,7 +280,7 @@ class PottsIsingLM:
 
     def losses(self, corpus: Corpus, context: int | None = None) -> Array:
         """-log2 p at all of `corpus.positions(context)`; context: what the machine reads."""
-        self._check_colours(corpus)
+        self.check(corpus)
         positions = corpus.positions(max(self.reach, context or 0))
         pieces = self._scored(corpus.tokens, int(positions[0]), int(positions[-1]) + 1)
         return -np.concatenate([g[np.arange(len(p)), corpus.tokens[p]] for p, g in pieces]) / LN2
@@ -323,6 +328,7 @@ class PottsIsingLM:
             "training": training_to_json(self.training),
             "counts": None if self.counts is None else self.counts.description(),
             "seed": str(self.seed),
+            "alphabet": self.alphabet,
         }
         if training and self.progress is not None:
             description["progress"] = self.progress.to_json()
@@ -358,6 +364,8 @@ class PottsIsingLM:
             device=device,
             dtype=arrays["w:b"].dtype.type,
         )
+        if description["alphabet"] is not None:
+            machine.alphabet = tuple(description["alphabet"])
         net = machine.net
         net.couplings = put("w")
         if machine.spec.ngrams is not None and part("contexts"):

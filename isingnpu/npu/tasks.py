@@ -223,6 +223,7 @@ class TextTask:
 
     def sample(self, machine: Machine, count: int, seed: int) -> list[str]:
         machine = _is(machine, PottsIsingLM)
+        machine.check(self.corpus)
         prompt = self.corpus.tokens[self.corpus.train - machine.reach : self.corpus.train]
         drawn = machine.sample(prompt, count, seed=seed)[0]
         return self.corpus.text(drawn).split("\n")
