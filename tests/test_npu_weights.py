@@ -151,6 +151,13 @@ def test_an_interrupted_annealing_has_the_bits_of_an_uninterrupted_one(tmp_path:
 
 
 @pytest.mark.statistical(alpha=1e-7)
+def test_without_a_gain_every_weight_costs_the_same() -> None:
+    x, y = rng.normal(size=(9, 4)), np.arange(9) % 3
+    machine = WeightAnnealer(gain=0.0, replicas=2)
+    machine.fit(x, y, Budget(steps=2))
+    np.testing.assert_allclose(machine.energies, 9 * np.log(3), rtol=1e-14)
+
+
 def test_labels_are_drawn_from_the_law_whose_loss_was_annealed() -> None:
     """Chi-square of 40,000 draws for one input, three classes; their cross entropy is E."""
     x, y = rng.normal(size=(30, 6)), rng.integers(0, 3, 30)
