@@ -231,15 +231,18 @@ class StepCost:
         return self.flops * per_flop + self.bytes / 8 * cost["64-bit cache access, 32 kB"]
 
 
-def backprop_step(*, macs: int, parameters: int, activations: int, samples: int) -> StepCost:
+def backprop_step(
+    *, macs: int, parameters: int, activations: int, samples: int, of_inputs: int = 0
+) -> StepCost:
     """One step of Adam on gradients by backprop, counted, not measured.
 
-    macs and activations: multiply-adds and stored numbers of one sample's forward pass. FLOPs: 6
-    per multiply-add (forward 2, backward 4). Bytes: float32 weights read forward and backward,
-    gradients written, two Adam moments read and written, weights written: 8 x 4 bytes per
-    parameter; activations written and read."""
+    macs and activations: multiply-adds and stored numbers of one sample's forward pass;
+    of_inputs: those of its multiply-adds that the data enter, for which nothing asks a gradient.
+    FLOPs: 6 per multiply-add (forward 2, backward 4), 4 of inputs. Bytes: float32 weights read
+    forward and backward, gradients written, two Adam moments read and written, weights written:
+    8 x 4 bytes per parameter; activations written and read."""
     traffic = 8 * 4 * parameters + 2 * 4 * activations * samples
-    return StepCost(parameters, 6 * macs * samples, traffic)
+    return StepCost(parameters, (6 * macs - 2 * of_inputs) * samples, traffic)
 
 
 def transformer_step(

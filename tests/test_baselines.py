@@ -146,11 +146,28 @@ def counted(compute) -> int:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_multiply_adds_of_image_networks_are_those_torch_counts(name):
+    """Forward and backward: images need no gradient, so the first layer has no product for it."""
     network = ImageNetwork((28, 28), 10, NETWORKS[name])
-    parameters, x = started(network), torch.zeros(2, 1, 28, 28)
+    parameters = {k: w.requires_grad_(True) for k, w in started(network).items()}
     cost = network.cost(2)
-    assert cost.flops == 3 * counted(lambda: network.logits(parameters, x))
+
+    def step() -> None:
+        network.logits(parameters, torch.zeros(2, 1, 28, 28)).sum().backward()
+
+    assert cost.flops == counted(step)
     assert cost.parameters == sum(w.numel() for w in parameters.values())
+
+
+@pytest.mark.parametrize(
+    "network",
+    [SMALL, replace(SMALL, neighbours=3, learned=True), replace(SMALL, tied=True)],
+    ids=["plain", "neighbours", "tied"],
+)
+def test_bytes_of_the_transformer_are_of_all_its_parameters(network):
+    """32 bytes of every parameter, 8 of 14 numbers of a layer's width at every site."""
+    cost, parameters = network.cost(3), sum(w.numel() for w in started(network).values())
+    assert cost.parameters == parameters
+    assert cost.bytes == 32 * parameters + 8 * 14 * 2 * 16 * 3 * 12
 
 
 def test_multiply_adds_of_the_transformer_are_those_torch_counts():

@@ -120,7 +120,7 @@ class ImageNetwork:
         return h
 
     def cost(self, batch: int) -> StepCost:
-        macs = parameters = activations = 0
+        macs = of_inputs = parameters = activations = 0
         for layer, into, out in self.shapes():
             activations += prod(out)
             if isinstance(layer, Pool):
@@ -129,9 +129,14 @@ class ImageNetwork:
             if isinstance(layer, Convolution):
                 fan_in = into[0] * layer.size**2
             macs += fan_in * prod(out)
+            of_inputs = of_inputs or macs
             parameters += (fan_in + 1) * out[0]
         return backprop_step(
-            macs=macs, parameters=parameters, activations=activations, samples=batch
+            macs=macs,
+            parameters=parameters,
+            activations=activations,
+            samples=batch,
+            of_inputs=of_inputs,
         )
 
 

@@ -116,7 +116,14 @@ class Transformer:
         return h + parameters["position"][: tokens.shape[1]] if self.learned else h
 
     def cost(self, batch: int) -> StepCost:
-        return transformer_step(self.layers, self.width, self.context, self.outputs, batch)
+        """That of `transformer_step`, with the traffic of the tables that this one has."""
+        cost = transformer_step(self.layers, self.width, self.context, self.outputs, batch)
+        tables = self.neighbours * self.colours + self.outputs * (not self.tied)
+        sites = self.context * self.learned
+        matrices = (4 + 2 * EXPANSION) * self.layers * self.width
+        parameters = (matrices + tables + sites) * self.width + self.outputs
+        traffic = cost.bytes + 8 * 4 * (parameters - cost.parameters)
+        return StepCost(parameters, cost.flops, traffic)
 
 
 def normed(h: Tensor) -> Tensor:
