@@ -83,6 +83,17 @@ def test_the_same_settings_give_the_same_bits_in_one_piece_or_in_three(name, tmp
     assert bits(other) != bits(whole)
 
 
+def test_a_learning_curve_goes_on_where_it_stopped(tmp_path) -> None:
+    budget, asked = Budget(steps=9), {"every": 3, "validation": IMAGES}
+    whole, pieces = fresh("weak"), fresh("weak")
+    wanted = [(p.steps, p.score) for p in whole.fit(IMAGES, budget, **asked).curve]
+    assert [steps for steps, _ in wanted] == [3, 6, 9]
+    pieces.fit(IMAGES, budget, pause_after=4, **asked)
+    pieces.save(tmp_path / "machine.npz")
+    read = IsingClassifier.load(tmp_path / "machine.npz", device="cpu")
+    assert [(p.steps, p.score) for p in read.fit(IMAGES, budget, **asked).curve] == wanted
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_every_rule_learns_the_planted_task(name) -> None:
     """Chance is 1 in 10: 90 of 400 right by chance has probability 1e-13."""

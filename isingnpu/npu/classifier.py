@@ -22,7 +22,7 @@ import numpy as np
 
 from isingnpu.archive import FilePath
 from isingnpu.npu.augment import Warp
-from isingnpu.npu.budget import Budget, Events, Progress
+from isingnpu.npu.budget import Budget, Events, Point, Progress
 from isingnpu.npu.device import Array, find_device, host
 from isingnpu.npu.draws import Draw, Draws
 from isingnpu.npu.gibbs import draw_labels, softmax
@@ -119,7 +119,7 @@ class IsingClassifier:
                     watch(progress)
                 if self.average and fraction >= AVERAGE_FROM:
                     machine.follow(self.average)
-                if every and len(losses) % every == 0:
+                if every and progress.steps % every == 0:
                     with progress.pause():
                         score = None if validation is None else self.score(*validation.test)
                     progress.mark(float(np.mean(losses[-every:])), score)
@@ -181,6 +181,7 @@ class IsingClassifier:
             "cpu_s": machine.cpu_s,
             "wall_s": machine.wall_s,
             "events": asdict(machine.events),
+            "curve": [asdict(point) for point in machine.curve],
         }
         arrays = {"mean": machine.mean}
         groups = {
@@ -222,6 +223,7 @@ class IsingClassifier:
         machine.moments.steps = description["steps"]
         machine.cpu_s, machine.wall_s = description["cpu_s"], description["wall_s"]
         machine.events = Events(**description["events"])
+        machine.curve = [Point(**point) for point in description["curve"]]
         self.machine = machine
         return self
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from isingnpu.npu.augment import Warp
 from isingnpu.npu.blocks import Block
-from isingnpu.npu.budget import Budget, Events, Progress
+from isingnpu.npu.budget import Budget, Events, Point, Progress
 from isingnpu.npu.device import Array, Device
 from isingnpu.npu.draws import Draw, uniforms
 from isingnpu.npu.images import ImageSet
@@ -35,7 +35,7 @@ class Machine:
 
     mean: (height, width) of the training images; averages: running averages of couplings; chains:
     (blocks, training images) output states of persistent chains; cpu_s, wall_s, events: spent
-    so far."""
+    so far; curve: of learning."""
 
     device: Device
     blocks: list[Block]
@@ -46,6 +46,7 @@ class Machine:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     events: Events = field(default_factory=Events)
+    curve: list[Point] = field(default_factory=list)
 
     @classmethod
     def untrained(
@@ -82,6 +83,7 @@ class Machine:
             budget,
             events=self.events,
             steps=self.moments.steps,
+            curve=self.curve,
             earlier_cpu_s=self.cpu_s,
             earlier_wall_s=self.wall_s,
         )
