@@ -268,6 +268,17 @@ def test_a_training_that_was_stopped_and_loaded_has_the_bits_of_one_that_was_not
         TextBaseline.load(tmp_path / "text.npz", field=np.zeros((3000, Q)))
 
 
+def test_samples_are_not_chosen_by_the_words_that_made_the_parameters():
+    network = ImageNetwork((8, 8), 10)
+    machine, same = ImageBaseline(network, seed=6), torch.Generator().manual_seed(6)
+    start = network.start(torch.Generator().manual_seed(6))
+    assert torch.equal(machine.training.parameters["weight 0"], start["weight 0"])
+    chosen, shared = (
+        torch.randint(2**24, (32,), generator=one) for one in (machine.training.generator, same)
+    )
+    assert not torch.equal(chosen, shared)
+
+
 def test_a_stopped_image_network_goes_on_with_the_same_bits(tmp_path):
     network = ImageNetwork(IMAGES.shape, 10, (Convolution(5, 4, 2), Dense(16)))
     whole, parts = (ImageBaseline(network, batch=16, seed=4) for _ in range(2))

@@ -86,7 +86,9 @@ class Training:
         self.seed, self.device = as_seed(seed), check_device(device)
         first = network.start(torch.Generator().manual_seed(self.seed))
         self.parameters = {k: v.to(device).requires_grad_(True) for k, v in first.items()}
-        self.generator = torch.Generator(device).manual_seed(self.seed)
+        # another key: the words that made the parameters are not to choose the samples
+        drawn = as_seed(np.random.SeedSequence((self.seed, 1)))
+        self.generator = torch.Generator(device).manual_seed(drawn)
         chosen = sorted(network.matrices) if rule.muon is not None else []
         self._muon = Muon([self.parameters[k] for k in chosen], rule.momentum, rule.decay)
         self._adam = torch.optim.AdamW(
