@@ -47,6 +47,7 @@ CONTEXT = 1100  # characters of the judged part before every judged position
 ACCURACY, BITS = "accuracy %", "bits per character"
 NGRAMS = "n-gram fields, selectors, hidden"
 FOUR = "transformer, 4-token inputs"
+SLOW = {"rate": 2e-3, "muon": 0.005}  # beside a field little is left to learn
 USPS_DESIGNS = ("sheets", "heat-bath sheets")
 DENSE_DESIGNS = ("dense", "drawn dense", "drawn nudges", "equilibrium")
 
@@ -55,10 +56,16 @@ Seeds = Sequence[int]
 
 @dataclass(frozen=True)
 class Learner:
-    """What is trained once per seed: one row, or one for each way to ask what it learned."""
+    """What is trained once per seed: one row of its name, or those that `makes` names."""
 
     name: str
     rows: Callable[[Seeds], list[Row]]
+    makes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its rows."""
+        return self.makes or (self.name,)
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,10 @@ def _images(data: Data, name: str, title: str, cpu_s: float, designs: Iterable[s
         "pooled convolutions", "strided convolutions", "wide strided convolutions",
         "perceptron 512-256", "perceptron 512", "logistic regression",
     )  # fmt: skip
-    learners = [_learner(design, spins) for design in designs]
+    known = image_study.designs()
+    learners = [
+        replace(_learner(design, spins), makes=tuple(known[design].readouts)) for design in designs
+    ]
     return Table(title, tuple(learners + [_learner(kind, network) for kind in kinds]))
 
 
@@ -142,7 +152,7 @@ def _text(data: Data, cpu_s: float) -> Iterator[Learner]:
         yield spins(name, window=256)
     for name in ("transformer", FOUR, f"wide {FOUR}", "window perceptron"):
         yield network(name)
-    yield network(FOUR, field=True)
+    yield network(FOUR, batch=4, field=True, rule=SLOW)
     for name, windows in (("transformer", 4), (FOUR, 4)):
         yield network(name, context=256, batch=windows)
     yield network(FOUR, context=256, batch=2, field=True)
@@ -184,7 +194,11 @@ def _readers(
         return Learner(label, rows)
 
     def network(
-        name: str, context: int = 64, batch: int | None = None, field: bool = False
+        name: str,
+        context: int = 64,
+        batch: int | None = None,
+        field: bool = False,
+        rule: dict[str, Any] | None = None,
     ) -> Learner:
         label = name if context == 64 else f"{name}, window {context}"
         label += " + field" if field else ""
@@ -198,6 +212,8 @@ def _readers(
                 chosen = replace(known, network=replace(known.network, context=context))
             if batch is not None:
                 chosen = replace(chosen, batch=batch)
+            if rule is not None:
+                chosen = replace(chosen, rules=(replace(chosen.rules[0], **rule),))
             beside, beside_cpu_s = data.field if field else (None, 0.0)
             made = text_rows(
                 data.text, Budget(cpu_s=cpu_s), seeds, candidates={name: chosen},
@@ -222,7 +238,8 @@ def _planted(share: float) -> Table:
         return task.backprop_rows(60 * share, seeds, "cpu", lambda text: None)
 
     learners = [_learner(name, spins) for name in small_studies.PLANTED_RULES]
-    return Table(task.name, (*learners, Learner("masked transformers", networks)))
+    masked = ("masked transformer, layers: 1", "masked transformer, layers: 3")
+    return Table(task.name, (*learners, Learner("masked transformers", networks, masked)))
 
 
 def _recall(share: float, pairs: int = 16, symbols: int = 32) -> Table:
@@ -255,7 +272,9 @@ def _recall(share: float, pairs: int = 16, symbols: int = 32) -> Table:
             )  # fmt: skip
         return [merged([row_of(row, title, ACCURACY, BACKPROP) for row in rows])]
 
-    return Table(title, (Learner("selectors", spins), Learner("transformer", network)))
+    kinds = ("selector, exact phases", "selector, sampled phases")
+    told = Learner("transformer, 2-token inputs", network)
+    return Table(title, (Learner("selectors", spins, kinds), told))
 
 
 def measure(chosen: Iterable[Table], only: str, seeds: Seeds, out: Path) -> None:
@@ -274,11 +293,21 @@ def measure(chosen: Iterable[Table], only: str, seeds: Seeds, out: Path) -> None
                 _say(f"  {row.name}: {row.score}, {row.samples:,} samples, {row.cpu_s:.3g} CPU s")
 
 
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Rows in the order of the program, those of learners that it does not have at the end."""
+    places: dict[tuple[str, str], int] = {}
+    for one in tables(Data(Path())).values():
+        for name in (name for learner in one.learners for name in learner.names):
+            places[one.title, name] = len(places)
+    return sorted(rows, key=lambda row: places.get((row.task, row.name), len(places)))
+
+
 def rewrite(docs: Path, records: Path) -> None:
     """Put the tables of a file of records in the place of those in `docs`."""
     before, rest = docs.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    docs.write_text(f"{before}{BEGIN}{table(read_rows(records)).strip()}\n{END}{after}")
+    made = table(in_order(read_rows(records))).strip()
+    docs.write_text(f"{before}{BEGIN}{made}\n{END}{after}")
 
 
 def main(arguments: Sequence[str]) -> int:

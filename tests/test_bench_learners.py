@@ -21,15 +21,27 @@ def row(name: str, *scores: float) -> Row:
 
 def test_the_docs_show_the_records() -> None:
     shown = learners.DOCS.read_text().split(learners.BEGIN)[1].split(learners.END)[0]
-    assert shown.strip() == table(read_rows(RECORDS)).strip()
+    assert shown.strip() == table(learners.in_order(read_rows(RECORDS))).strip()
 
 
 def test_records_are_of_learners_that_the_command_trains() -> None:
-    known = {one.title: one for one in tables(Data(Path("absent"))).values()}
-    assert {row.task for row in read_rows(RECORDS)} == set(known)
-    for one in known.values():
-        names = [learner.name for learner in one.learners]
-        assert len(set(names)) == len(names)
+    known = [
+        (one.title, name)
+        for one in tables(Data(Path("absent"))).values()
+        for learner in one.learners
+        for name in learner.names
+    ]
+    assert len(set(known)) == len(known)
+    assert {(row.task, row.name) for row in read_rows(RECORDS)} <= set(known)
+
+
+def test_rows_are_shown_in_the_order_of_the_program() -> None:
+    first, second = (
+        Row("recall of 16 pairs", name, TWO_PHASE, "accuracy %", (1.0,), 5, 1.0, 3, Events())
+        for name in ("selector, exact phases", "transformer, 2-token inputs")
+    )
+    other = row("of another program", 1.0)
+    assert learners.in_order([other, second, first]) == [first, second, other]
 
 
 def test_learners_are_chosen_by_their_names(tmp_path, capsys) -> None:

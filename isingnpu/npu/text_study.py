@@ -137,8 +137,8 @@ def committee_row(
     device: str = "auto",
 ) -> dict[str, Any]:
     """A row as those of `text_rows` for committees of machines of one of `designs()`, trained one
-    by one for cpu_s / members seconds each; KeyError for an unknown design. The members of seed s
-    have the seeds members s + 0, 1, .. members - 1."""
+    by one for cpu_s / members seconds each, or `steps` steps each; KeyError for an unknown design.
+    The members of seed s have the seeds members s + 0, 1, .. members - 1."""
     least = max(context or 0, judged_context(window))
     budget = Budget(cpu_s / members, steps)
     row = _row(designs(window)[name], corpus, budget, seeds, least, device, members)
