@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,7 @@ def _compare(a: argparse.Namespace) -> int:
         rows = [row for path in a.rows for row in comparison.read_rows(path)]
     else:
         rows = _measured_rows(a, task, notes)
-    files = [] if a.out is None else _write(a, rows)
+    files = [] if a.out is None else _write(a, rows, notes)
     result = {
         "rows": [row.to_json() for row in rows],
         "notes": notes,
@@ -201,7 +202,8 @@ def _measured_rows(a: argparse.Namespace, task: Task, notes: list[str]) -> list[
     return rows
 
 
-def _write(a: argparse.Namespace, rows: list[Row]) -> list[str]:
+def _write(a: argparse.Namespace, rows: list[Row], notes: list[str]) -> list[str]:
+    """Names of the files written; without matplotlib a note takes the place of figures."""
     from isingnpu import npu_plot
     from isingnpu.bench import this_machine
     from isingnpu.npu import comparison
@@ -211,6 +213,9 @@ def _write(a: argparse.Namespace, rows: list[Row]) -> list[str]:
     if not a.rows:
         comparison.append_rows(a.out / "rows.jsonl", rows, this_machine())
         written.append(str(a.out / "rows.jsonl"))
+    if find_spec("matplotlib") is None:
+        notes.append("no figures: matplotlib is not installed (pip install 'isingnpu[plot]')")
+        return written
     for number, task in enumerate(dict.fromkeys(row.task for row in rows)):
         path = a.out / f"comparison-{number}.png"
         npu_plot.save_comparison([row for row in rows if row.task == task], path)

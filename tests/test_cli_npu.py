@@ -120,7 +120,7 @@ def test_image_machine_is_scored_with_its_binomial_error(
 
 
 def test_comparison_is_written_and_read_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
@@ -135,6 +135,11 @@ def test_comparison_is_written_and_read_back(
     }
     read = run(capsys, "compare", out / "rows.jsonl", "--backend", "cuda")
     assert read["provenance"]["backend"] is None  # type: ignore[index]
+    with monkeypatch.context() as patch:
+        patch.setattr("isingnpu.cli_npu.find_spec", lambda name: None)
+        bare = run(capsys, "compare", out / "rows.jsonl", "--out", tmp_path / "bare")
+    assert bare["files"] == []
+    assert "pip install 'isingnpu[plot]'" in bare["notes"][0]  # type: ignore[index]
     assert main(["npu", "compare", str(out / "rows.jsonl")]) == 0
     table = capsys.readouterr().out
     assert "pseudo-likelihood" in table
