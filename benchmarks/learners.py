@@ -162,6 +162,7 @@ def _text(data: Data, cpu_s: float) -> Iterator[Learner]:
 def _long_text(data: Data, cpu_s: float) -> Iterator[Learner]:
     title = "tiny-shakespeare, 240 CPU s"
     spins, network = _readers(data, title, cpu_s)
+    yield spins("selectors, hidden")
     yield spins(NGRAMS)
     for name in (f"{NGRAMS}, second block", "selectors, hidden, second block"):
 
