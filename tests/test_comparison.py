@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -249,3 +250,18 @@ def test_a_budget_in_joules_needs_a_sensor(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("isingnpu.ledger.sensors", lambda: {"rapl": "none", "nvml": "none"})
     with Progress(Budget(joules=1.0)) as progress, pytest.raises(ValueError, match="no energy"):
         _ = progress.spent
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "figure.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"figure\.png: not a file of compared rows"):
+        read_rows(tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize(("ratio", "scale"), [(9.0, "linear"), (11.0, "log")])
+def test_costs_of_less_than_a_decade_stand_on_a_linear_axis(ratio: float, scale: str) -> None:
+    pytest.importorskip("matplotlib")
+    from isingnpu.npu_plot import plot_comparison
+
+    slow = replace(row("slow"), cpu_s=row().cpu_s * ratio)
+    assert plot_comparison([row(), slow]).axes[0].get_xscale() == scale

@@ -228,7 +228,11 @@ def read_rows(path: FilePath) -> list[Row]:
     """All rows of a file of `append_rows`; ValueError names the line that is none, or says that
     there are no rows. Of rows with one task and name the last counts."""
     found: dict[tuple[str, str], Row] = {}
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a file of compared rows, it is no text") from error
+    for number, line in enumerate(lines, 1):
         try:
             rows = [Row.from_json(entry) for entry in json.loads(line)["rows"]]
         except (ValueError, KeyError, TypeError) as error:
